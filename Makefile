@@ -35,8 +35,7 @@ MODULE_SRCS := $(wildcard ngx_buildkit_module/*.[ch]) config \
 
 NGX_CC_OPT  := -g -O2 -fPIC -Wextra -Wno-unused-parameter \
                -Wno-missing-field-initializers -Werror \
-               -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
-               -fvisibility=hidden -DNGX_BUILDKIT_EXPORT $(SAN_FLAGS)
+               -fstack-protector-strong -D_FORTIFY_SOURCE=2 $(SAN_FLAGS)
 
 module: $(MODULE) ## build the nginx module
 

@@ -1,0 +1,24 @@
+/* Filling bk_err_t (bk_plugin.h): where an error is detected, once. */
+
+#ifndef BK_ERR_H_INCLUDED
+#define BK_ERR_H_INCLUDED
+
+#include "bk_plugin.h"
+
+/*
+ * Fills *err and returns -1, so that "return bk_err_set(...)" ends a
+ * function.  err may be NULL.  reason is a CamelCaseWord.  The text is
+ * cleaned of control bytes and cut to its field.
+ */
+int bk_err_set(bk_err_t *err, int code, const char *reason,
+    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* Adds what to do next.  Returns -1 as well. */
+int bk_err_hint(bk_err_t *err, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Puts "prefix: " before the text, e.g. the file that was being read. */
+int bk_err_prefix(bk_err_t *err, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif /* BK_ERR_H_INCLUDED */

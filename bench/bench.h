@@ -1,0 +1,164 @@
+/*
+ * What the benchmark's load generator and its stand-in worker share: the few
+ * bytes they say to each other, and reading and writing on a socket that may
+ * or may not be TLS.
+ *
+ * After the handshake the client sends one bench_command_t (both ends are on
+ * one machine, so it goes as it lies in memory) and the worker answers
+ *     BENCH_PING    with one bench_reply_t;
+ *     BENCH_SINK    after length bytes were read, with one bench_reply_t;
+ *     BENCH_SOURCE  with length bytes.
+ * Then another command may follow, or the client closes.
+ */
+
+#ifndef BENCH_H_INCLUDED
+#define BENCH_H_INCLUDED
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+
+#define BENCH_PING    'p'
+#define BENCH_SINK    'u'
+#define BENCH_SOURCE  'd'
+
+/* bench_reply_t.handshake: how the worker was spoken to. */
+#define BENCH_FULL     'F'
+#define BENCH_RESUMED  'R'
+#define BENCH_PLAIN    'P'
+
+/* One TLS record of the largest size at a time, as bulk transfers do. */
+#define BENCH_CHUNK   16384
+
+/* The longest file name here: a folder and a short name. */
+#define BENCH_PATH    1024
+
+/* Results of bench_read() and bench_write() beside a length and 0. */
+#define BENCH_WANT_READ   (-1)
+#define BENCH_WANT_WRITE  (-2)
+#define BENCH_ERROR       (-3)
+
+
+typedef struct {
+    uint64_t  length;
+    char      op;
+    char      pad[7];
+} bench_command_t;
+
+
+typedef struct {
+    char      handshake;
+    uint8_t   worker;       /* number of the worker, from 0 */
+    char      pad[6];
+} bench_reply_t;
+
+
+static inline uint64_t
+bench_now_ns(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000000u + (uint64_t) ts.tv_nsec;
+}
+
+
+/* As many descriptors as we are allowed: thousands of connections are held. */
+static inline void
+bench_raise_nofile(void)
+{
+    struct rlimit  rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
+        rl.rlim_cur = rl.rlim_max;
+        (void) setrlimit(RLIMIT_NOFILE, &rl);
+    }
+}
+
+
+static inline void
+bench_nonblocking(int fd)
+{
+    int  flags;
+
+    flags = fcntl(fd, F_GETFL);
+
+    if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1) {
+        err(1, "fcntl");
+    }
+}
+
+
+static inline int
+bench_ssl_result(SSL *ssl, int n)
+{
+    switch (SSL_get_error(ssl, n)) {
+
+    case SSL_ERROR_WANT_READ:
+        return BENCH_WANT_READ;
+
+    case SSL_ERROR_WANT_WRITE:
+        return BENCH_WANT_WRITE;
+
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+
+    default:
+        ERR_clear_error();
+        return BENCH_ERROR;
+    }
+}
+
+
+static inline int
+bench_read(int fd, SSL *ssl, void *buf, size_t len)
+{
+    ssize_t  n;
+
+    if (ssl != NULL) {
+        n = SSL_read(ssl, buf, (int) len);
+        return n > 0 ? (int) n : bench_ssl_result(ssl, (int) n);
+    }
+
+    n = read(fd, buf, len);
+
+    if (n >= 0) {
+        return (int) n;
+    }
+
+    return errno == EAGAIN ? BENCH_WANT_READ : BENCH_ERROR;
+}
+
+
+static inline int
+bench_write(int fd, SSL *ssl, const void *buf, size_t len)
+{
+    ssize_t  n;
+
+    if (ssl != NULL) {
+        n = SSL_write(ssl, buf, (int) len);
+        return n > 0 ? (int) n : bench_ssl_result(ssl, (int) n);
+    }
+
+    n = write(fd, buf, len);
+
+    if (n >= 0) {
+        return (int) n;
+    }
+
+    return errno == EAGAIN ? BENCH_WANT_WRITE : BENCH_ERROR;
+}
+
+#endif /* BENCH_H_INCLUDED */

@@ -9,6 +9,7 @@ use strict;
 use warnings;
 
 use IO::Socket::INET ();
+use IO::Socket::UNIX ();
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
@@ -223,21 +224,80 @@ sub ours
 {
     my ($self) = @_;
 
-    my $client = $self->tls_client_side('ours');
+    return $self->gateway('ours', $self->{table},
+        "$self->{pki}/gateway-ca.pem");
+}
+
+
+# The same for another table and another authority: plugin-host's own.
+sub gateway
+{
+    my ($self, $name, $table, $ca) = @_;
+
+    my $client = $self->tls_client_side($name);
     my $worker = $self->tls_worker_side('$buildkit_worker_tls_name');
 
-    return $self->nginx('ours', <<"END", [$self->{module}]);
-    buildkit_table $self->{table};
+    return $self->nginx($name, <<"END", [$self->{module}]);
+    buildkit_table $table;
     upstream workers { buildkit; }
     server {
 $client
-        ssl_trusted_certificate $self->{pki}/gateway-ca.pem;
+        ssl_trusted_certificate $ca;
         ssl_verify_client optional_no_ca;
         buildkit on;
         proxy_pass workers;
 $worker
     }
 END
+}
+
+
+# plugin-host with static workers, that are always ready, and an allocator.
+sub plugin_host
+{
+    my ($self) = @_;
+
+    my $dir  = "$self->{dir}/host";
+    my $pool = "pools:\n  - name: bench/warm\n    workers:\n";
+
+    mkdir $dir;
+
+    for my $w (@{ $self->{workers} }) {
+        $pool .= "      - {name: $w->{name}, endpoint: \"127.0.0.1:$w->{port}\","
+            . " tlsName: $w->{tls_name}}\n";
+    }
+
+    write_file("$dir/static.yaml", $pool);
+    write_file("$dir/host.yaml", <<"END");
+state: $dir/state
+table: {path: $dir/table, allocations: 100000, workers: 64, pools: 16}
+api: {listen: ["unix:$dir/api.sock"]}
+gateway: {endpoint: "tcp://localhost:$self->{port}{allocated}"}
+plugins:
+  - {name: static, options: {file: $dir/static.yaml}}
+  - {name: allocator}
+END
+
+    my $log = "$dir/log";
+    my $pid = $self->spawn(undef, $log, "$self->{build}/buildkit-plugin-host",
+        '-c', "$dir/host.yaml");
+
+    my $until = time + 10;
+
+    while (time < $until && waitpid($pid, POSIX::WNOHANG()) == 0) {
+        my $s = IO::Socket::UNIX->new("$dir/api.sock");
+
+        if ($s) {
+            print $s "GET /readyz HTTP/1.0\r\n\r\n";
+            my $status = <$s> // '';
+            return { pid => $pid, dir => $dir, log => $log }
+                if $status =~ / 200 /;
+        }
+
+        sleep 0.02;
+    }
+
+    die "plugin-host does not get ready:\n", log_tail($log), "\n";
 }
 
 

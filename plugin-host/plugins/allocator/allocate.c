@@ -1,0 +1,806 @@
+/*
+ * Allocate: the queue of callers, the choice of a worker, the steps from
+ * there to the answer.
+ *
+ * Every call goes through the queue, first come, first served within a pool
+ * and architecture; whatever changes in the model has the queue looked at
+ * again (bk_allocator_kick).  The order of the steps is: journal, model,
+ * table, answer.  A caller that goes away gives its place back, and its
+ * worker as well when it had got one.
+ */
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocator.h"
+
+
+#define BK_CSR_MAX       16384
+#define BK_FAILURES_MAX  3
+#define BK_DRY_MAX       64
+
+
+/* A pool and architecture that has nothing to give just now. */
+typedef struct {
+    const char  *pool;
+    const char  *arch;
+} bk_dry_t;
+
+
+/* One look at the workers of a pool. */
+typedef struct {
+    bk_allocator_t  *a;
+    const char      *arch;
+    int              shared;
+    int              found;
+    int              state;
+    uint32_t         allocations;
+    char             worker[BK_TABLE_NAME_LEN];
+    char             failed[BK_TABLE_NAME_LEN]; /* one that could be tried */
+    char             message[BK_TABLE_MESSAGE_LEN];
+    unsigned         total;
+    unsigned         busy;
+    unsigned         broken;
+    unsigned         other_arch;
+} bk_choice_t;
+
+
+static int bk_allocate_read(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
+    bk_err_t *err);
+static int bk_allocate_times(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
+    bk_err_t *err);
+static int bk_allocate_idempotent(bk_allocator_t *a, const bk_waiter_t *w,
+    bk_err_t *err);
+static int bk_allocate_weigh(const bk_worker_info_t *worker, void *data);
+static int bk_allocate_rank(int state);
+static void bk_allocate_choose(bk_allocator_t *a, const bk_waiter_t *w,
+    bk_choice_t *c);
+static int bk_allocate_try(bk_waiter_t *w);
+static int bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c,
+    bk_err_t *err);
+static int bk_allocate_cert(bk_waiter_t *w, uint8_t *key_hash,
+    bk_err_t *err);
+static int bk_allocate_look(bk_waiter_t *w);
+static void bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info);
+static void bk_allocate_timeout(void *data);
+static void bk_allocate_gone(bk_request_t *r, void *data);
+static void bk_allocate_refuse(bk_waiter_t *w, bk_err_t *err,
+    const char *retry);
+static void bk_allocate_forget(bk_waiter_t *w);
+static void bk_allocate_free(bk_waiter_t *w);
+
+
+void
+bk_allocate_http(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    bk_allocator_t *a = data;
+
+    json_t           *root;
+    bk_err_t          err;
+    bk_waiter_t      *w;
+    const bk_host_t  *h;
+
+    h = a->host;
+    root = NULL;
+    err = (bk_err_t) { 0 };
+
+    w = calloc(1, sizeof(bk_waiter_t));
+
+    if (w == NULL) {
+        abort();
+    }
+
+    w->a = a;
+    w->r = r;
+
+    if (a->stopping) {
+        (void) bk_fail(&err, 503, "ShuttingDown", "try again in a moment",
+                       "the gateway's control process is stopping");
+        h->http_header(r, "Retry-After", "2");
+        goto failed;
+    }
+
+    root = bk_json_read(info->body, &err);
+
+    if (root == NULL || bk_allocate_read(a, root, w, &err) != 0
+        || bk_allocate_idempotent(a, w, &err) != 0)
+    {
+        goto failed;
+    }
+
+    if (a->nwaiters >= a->max_waiting) {
+        (void) bk_fail(&err, 429, "TooManyWaiting", "try again later",
+                       "%zu callers are waiting for a worker already",
+                       a->nwaiters);
+        h->http_header(r, "Retry-After", "10");
+        goto failed;
+    }
+
+    bk_json_wipe(&root);
+
+    bk_str_copy(w->row.client, sizeof(w->row.client), info->client);
+
+    TAILQ_INSERT_TAIL(&a->waiters, w, link);
+    a->nwaiters++;
+
+    h->http_on_gone(r, bk_allocate_gone, w);
+    w->timer = h->timer_new(h, bk_allocate_timeout, w);
+    h->timer_set(w->timer, w->wait_ms);
+
+    bk_allocate_run(a);
+    return;
+
+failed:
+
+    bk_json_wipe(&root);
+    h->http_fail(r, &err);
+    bk_allocate_free(w);
+}
+
+
+static int
+bk_allocate_read(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
+    bk_err_t *err)
+{
+    char             key[BK_JOB_ID_MAX + 1];
+    bk_pool_info_t   pool;
+
+    if (bk_routes_pool_name(root, w->row.pool, err) != 0
+        || bk_json_string(root, "jobId", BK_JOB_ID_MAX, w->row.job_id, err)
+           == -1
+        || bk_json_string(root, "arch", sizeof(w->arch) - 1, w->arch, err)
+           == -1
+        || bk_json_string(root, "idempotencyKey", BK_JOB_ID_MAX,
+                          w->row.idempotency, err) == -1
+        /* affinity comes later; its type is checked already */
+        || bk_json_string(root, "cacheKey", BK_JOB_ID_MAX, key, err) == -1
+        || bk_json_text(root, "csr", BK_CSR_MAX, &w->csr, err) == -1
+        || bk_json_metadata(root, "metadata", &w->metadata, err) == -1
+        || bk_allocate_times(a, root, w, err) != 0)
+    {
+        return -1;
+    }
+
+    w->row.metadata = w->metadata;
+
+    if (a->host->pool_find(a->host, bk_str(w->row.pool), &pool) != 0) {
+        return bk_fail(err, 404, "PoolNotFound",
+                       "bkctl pools lists them; namespace is \"default\" "
+                       "unless it is given", "there is no pool %s",
+                       w->row.pool);
+    }
+
+    return 0;
+}
+
+
+static int
+bk_allocate_times(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
+    bk_err_t *err)
+{
+    w->ttl_ms = a->default_ttl_ms;
+    w->wait_ms = a->default_wait_ms;
+
+    if (bk_json_duration(root, "ttl", &w->ttl_ms, err) == -1
+        || bk_json_duration(root, "wait", &w->wait_ms, err) == -1)
+    {
+        return -1;
+    }
+
+    if (w->ttl_ms < BK_SECOND || w->ttl_ms > a->max_ttl_ms) {
+        return bk_fail(err, 400, "BadTtl",
+                       "renew an allocation that is needed longer",
+                       "\"ttl\" must be between 1s and %llus",
+                       (unsigned long long) (a->max_ttl_ms / BK_SECOND));
+    }
+
+    if (w->wait_ms > a->max_wait_ms) {
+        w->wait_ms = a->max_wait_ms;
+    }
+
+    return 0;
+}
+
+
+/*
+ * The token of an earlier call is not kept, so its answer cannot be given
+ * again: the second caller is told, and gets no second worker.
+ */
+
+static int
+bk_allocate_idempotent(bk_allocator_t *a, const bk_waiter_t *w,
+    bk_err_t *err)
+{
+    int           n;
+    char          id[BK_ID_LEN + 1];
+    bk_row_t      row;
+    bk_waiter_t  *other;
+
+    static const char  hint[] =
+        "use the answer of the first call, or release or revoke that "
+        "allocation";
+
+    if (w->row.idempotency[0] == '\0') {
+        return 0;
+    }
+
+    TAILQ_FOREACH(other, &a->waiters, link) {
+        if (strcmp(other->row.idempotency, w->row.idempotency) == 0
+            && strcmp(other->row.pool, w->row.pool) == 0)
+        {
+            return bk_fail(err, 409, "Duplicate", hint,
+                           "a call with this idempotencyKey is waiting");
+        }
+    }
+
+    n = bk_journal_idempotent(a->journal, w->row.pool, w->row.idempotency,
+                              &row, err);
+
+    if (n == 1) {
+        return bk_fail(err, 409, "Duplicate", hint,
+                       "allocation %s was made with this idempotencyKey and "
+                       "lives", bk_token_id(row.hash, id));
+    }
+
+    return n;
+}
+
+
+static int
+bk_allocate_rank(int state)
+{
+    switch (state) {
+    case BK_WORKER_READY:
+        return 3;
+    case BK_WORKER_STARTING:
+        return 2;
+    case BK_WORKER_STOPPED:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+
+static int
+bk_allocate_weigh(const bk_worker_info_t *worker, void *data)
+{
+    bk_choice_t *c = data;
+
+    int  better, rank;
+
+    c->total++;
+
+    if (c->arch[0] != '\0'
+        && (worker->arch.len != strlen(c->arch)
+            || memcmp(worker->arch.data, c->arch, worker->arch.len) != 0))
+    {
+        c->other_arch++;
+        return 0;
+    }
+
+    if (!c->shared
+        && (worker->allocations > 0
+            || bk_restore_holds(c->a, worker->pool, worker->name)))
+    {
+        c->busy++;
+        return 0;
+    }
+
+    rank = bk_allocate_rank(worker->state);
+
+    if (rank == 0) {
+        if (worker->state == BK_WORKER_FAILED) {
+            c->broken++;
+            bk_str_copy(c->failed, sizeof(c->failed), worker->name);
+            bk_str_copy(c->message, sizeof(c->message), worker->message);
+        }
+
+        return 0;
+    }
+
+    better = !c->found || rank > bk_allocate_rank(c->state)
+             || (rank == bk_allocate_rank(c->state)
+                 && worker->allocations < c->allocations);
+
+    if (better) {
+        c->found = 1;
+        c->state = worker->state;
+        c->allocations = worker->allocations;
+        bk_str_copy(c->worker, sizeof(c->worker), worker->name);
+    }
+
+    /* nothing beats an idle worker that is ready */
+    return c->state == BK_WORKER_READY && c->allocations == 0 && c->found;
+}
+
+
+static void
+bk_allocate_choose(bk_allocator_t *a, const bk_waiter_t *w, bk_choice_t *c)
+{
+    bk_pool_info_t  pool;
+
+    memset(c, 0, sizeof(bk_choice_t));
+
+    c->a = a;
+    c->arch = w->arch;
+
+    if (a->host->pool_find(a->host, bk_str(w->row.pool), &pool) != 0) {
+        return;
+    }
+
+    c->shared = pool.shared;
+
+    (void) a->host->worker_each(a->host, bk_str(w->row.pool),
+                                bk_allocate_weigh, c);
+}
+
+
+/* May answer and free any number of waiters. */
+
+void
+bk_allocate_run(bk_allocator_t *a)
+{
+    size_t        i, ndry;
+    bk_dry_t      dry[BK_DRY_MAX];
+    bk_waiter_t  *w, *next;
+
+    ndry = 0;
+
+    for (w = TAILQ_FIRST(&a->waiters); w != NULL; w = next) {
+        next = TAILQ_NEXT(w, link);
+
+        if (w->allocated) {
+            if (bk_allocate_look(w) != 0) {
+                continue;
+            }
+        }
+
+        for (i = 0; i < ndry; i++) {
+            if (strcmp(dry[i].pool, w->row.pool) == 0
+                && strcmp(dry[i].arch, w->arch) == 0)
+            {
+                break;
+            }
+        }
+
+        if (i < ndry) {
+            continue;
+        }
+
+        if (bk_allocate_try(w) == 0 && ndry < BK_DRY_MAX) {
+            /* it stays in the queue, so what is pointed to stays as well */
+            dry[ndry].pool = w->row.pool;
+            dry[ndry].arch = w->arch;
+            ndry++;
+        }
+    }
+}
+
+
+/* 0: nothing free, w waits; else w was served or is gone. */
+
+static int
+bk_allocate_try(bk_waiter_t *w)
+{
+    bk_err_t          err;
+    bk_choice_t       c;
+    bk_allocator_t   *a;
+    const bk_host_t  *h;
+
+    a = w->a;
+    h = a->host;
+    err = (bk_err_t) { 0 };
+
+    bk_allocate_choose(a, w, &c);
+
+    if (!c.found) {
+        if (c.failed[0] != '\0') {
+            /* somebody waits for it: its owner tries again, in its time */
+            (void) h->worker_want(h, bk_str(w->row.pool), bk_str(c.failed),
+                                  1, NULL);
+        }
+
+        return 0;
+    }
+
+    if (bk_allocate_make(w, &c, &err) != 0) {
+        bk_allocate_refuse(w, &err, err.code == 503 ? "5" : NULL);
+        return 1;
+    }
+
+    if (c.state == BK_WORKER_STOPPED
+        && h->worker_want(h, bk_str(w->row.pool), bk_str(c.worker), 1, &err)
+           != 0)
+    {
+        h->log(h, BK_LOG_WARN, "worker %s/%s cannot be started: %s",
+               w->row.pool, c.worker, err.text);
+    }
+
+    (void) bk_allocate_look(w);
+
+    return 1;
+}
+
+
+static int
+bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c, bk_err_t *err)
+{
+    char              id[BK_ID_LEN + 1];
+    uint8_t           key_hash[32];
+    uint64_t          now;
+    bk_allocator_t   *a;
+    bk_alloc_info_t   info;
+    const bk_host_t  *h;
+
+    a = w->a;
+    h = a->host;
+    now = h->now_ms(h);
+
+    w->row.created_ms = now;
+    /* whole seconds: the answer has no others */
+    w->row.expires_ms = (now + w->ttl_ms + BK_SECOND - 1) / BK_SECOND
+                        * BK_SECOND;
+    bk_str_copy(w->row.worker, sizeof(w->row.worker), bk_str(c->worker));
+
+    if (bk_token_new(w->token) != 0) {
+        return bk_fail(err, 503, "NoRandomness", NULL,
+                       "no random bytes for a token");
+    }
+
+    bk_token_hash(w->token, BK_TOKEN_LEN, w->row.hash);
+    (void) bk_token_id(w->row.hash, id);
+
+    if (bk_allocate_cert(w, key_hash, err) != 0
+        || bk_journal_insert(a->journal, &w->row, err) != 0)
+    {
+        return -1;
+    }
+
+    info = (bk_alloc_info_t) {
+        .hash = w->row.hash,
+        .key_hash = key_hash,
+        .pool = bk_str(w->row.pool),
+        .worker = bk_str(w->row.worker),
+        .expires_ms = w->row.expires_ms,
+        .state = c->state == BK_WORKER_READY ? BK_ALLOC_READY
+                                             : BK_ALLOC_STARTING
+    };
+
+    if (h->alloc_put(h, &info, err) != 0) {
+        (void) bk_journal_end(a->journal, w->row.hash, BK_ALLOC_FAILED,
+                              err->text, now, NULL);
+        return -1;
+    }
+
+    w->allocated = 1;
+
+    h->log(h, BK_LOG_INFO, "allocation %s: made for %s on %s/%s (%s)", id,
+           w->row.client, w->row.pool, w->row.worker,
+           info.state == BK_ALLOC_READY ? "ready" : "starting");
+
+    return 0;
+}
+
+
+static int
+bk_allocate_cert(bk_waiter_t *w, uint8_t *key_hash, bk_err_t *err)
+{
+    int                rc;
+    char               cn[sizeof("alloc:") + BK_TOKEN_LEN];
+    bk_cert_t          cert;
+    const bk_host_t   *h;
+    bk_cert_request_t  req;
+
+    h = w->a->host;
+
+    (void) snprintf(cn, sizeof(cn), "alloc:%s", w->token);
+
+    req = (bk_cert_request_t) {
+        .kind = BK_CERT_CLIENT,
+        .cn = bk_str(cn),
+        .names = BK_STR(""),
+        .csr = w->csr == NULL ? BK_STR("") : bk_str(w->csr),
+        .spki = BK_STR(""),
+        .not_after_ms = w->row.expires_ms + BK_GRACE
+    };
+
+    rc = h->cert_issue(h, &req, &cert, err);
+    bk_wipe(cn, sizeof(cn));
+
+    if (rc != 0) {
+        return -1;
+    }
+
+    if (cert.spki.len == 0 || cert.spki.len > BK_SPKI_MAX) {
+        return bk_fail(err, 400, "BadCsr", "use a P-256 key",
+                       "the public key has %zu bytes, and %d are allowed",
+                       cert.spki.len, BK_SPKI_MAX);
+    }
+
+    memcpy(w->row.spki, cert.spki.data, cert.spki.len);
+    w->row.spki_len = cert.spki.len;
+    memcpy(key_hash, cert.key_hash, 32);
+
+    bk_buf_free(&w->cert);
+    bk_buf_free(&w->key);
+    bk_buf_free(&w->ca);
+
+    bk_buf_add(&w->cert, cert.cert.data, cert.cert.len);
+    bk_buf_add(&w->key, cert.key.data, cert.key.len);
+    bk_buf_add(&w->ca, cert.ca.data, cert.ca.len);
+
+    return 0;
+}
+
+
+/*
+ * How is the allocation of w doing?  0: it failed, w is back in the queue;
+ * else w waits for its worker, or was answered and is gone.
+ */
+
+static int
+bk_allocate_look(bk_waiter_t *w)
+{
+    char              id[BK_ID_LEN + 1];
+    bk_err_t          err;
+    bk_alloc_info_t   info;
+    const bk_host_t  *h;
+
+    h = w->a->host;
+
+    if (h->alloc_find(h, w->row.hash, &info) != 0) {
+        info = (bk_alloc_info_t) {
+            .state = BK_ALLOC_FAILED, .reason = BK_STR("it was removed")
+        };
+    }
+
+    if (info.state == BK_ALLOC_READY) {
+        bk_allocate_answer(w, &info);
+        return 1;
+    }
+
+    if (info.state < BK_ALLOC_EXPIRED) {
+        return 1;
+    }
+
+    if (info.state == BK_ALLOC_FAILED && ++w->failures < BK_FAILURES_MAX) {
+        /* nobody has its token yet, so it can be another one */
+        w->allocated = 0;
+        h->log(h, BK_LOG_INFO, "allocation %s: failed before its answer, "
+               "trying again: %.*s", bk_token_id(w->row.hash, id),
+               (int) info.reason.len, info.reason.data);
+        return 0;
+    }
+
+    (void) bk_fail(&err, 503, "WorkerFailed",
+                   "look at the worker's log; bkctl workers shows its state",
+                   "worker %s of pool %s: %.*s", w->row.worker, w->row.pool,
+                   (int) info.reason.len, info.reason.data);
+    bk_allocate_refuse(w, &err, "5");
+
+    return 1;
+}
+
+
+static void
+bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info)
+{
+    char              id[BK_ID_LEN + 1], *p;
+    char              text[BK_TABLE_NAME_LEN];
+    bk_buf_t          b;
+    bk_str_t          endpoint;
+    const bk_host_t  *h;
+    bk_worker_info_t  worker;
+
+    h = w->a->host;
+    b = (bk_buf_t) { NULL, 0, 0 };
+
+    bk_buf_str(&b, "id", bk_token_id(w->row.hash, id));
+    bk_buf_str(&b, "state", bk_state_name(info->state));
+    bk_buf_str(&b, "poolName", w->row.pool);
+    bk_buf_str(&b, "workerName", w->row.worker);
+    bk_buf_str(&b, "token", w->token);
+
+    text[0] = '\0';
+
+    if (h->worker_find(h, bk_str(w->row.pool), bk_str(w->row.worker),
+                       &worker) == 0
+        && worker.endpoint.len > 0)
+    {
+        (void) snprintf(text, sizeof(text), "tcp://%.*s",
+                        (int) worker.endpoint.len, worker.endpoint.data);
+    }
+
+    bk_buf_str(&b, "endpoint", text);
+
+    endpoint = h->gateway_endpoint(h);
+    bk_str_copy(text, sizeof(text), endpoint);
+    bk_buf_str(&b, "gatewayEndpoint", text);
+
+    /* the host part of tcp://host:port or tcp://[address]:port */
+    p = strstr(text, "://");
+    p = p == NULL ? text : p + 3;
+
+    if (*p == '[') {
+        p++;
+        p[strcspn(p, "]")] = '\0';
+
+    } else if (strrchr(p, ':') != NULL) {
+        *strrchr(p, ':') = '\0';
+    }
+
+    bk_buf_str(&b, "tlsServerName", p);
+    bk_buf_time(&b, "expiresAt", w->row.expires_ms);
+    bk_buf_base64(&b, "caCert", (bk_str_t) { w->ca.data, w->ca.len });
+    bk_buf_base64(&b, "clientCert", (bk_str_t) { w->cert.data, w->cert.len });
+
+    if (w->csr == NULL) {
+        bk_buf_base64(&b, "clientKey",
+                      (bk_str_t) { w->key.data, w->key.len });
+    }
+
+    bk_buf_add(&b, "}\n", 2);
+
+    h->http_reply(w->r, 200, "application/json",
+                  (bk_str_t) { b.data, b.len });
+
+    bk_buf_free(&b);
+    bk_allocate_forget(w);
+}
+
+
+static void
+bk_allocate_timeout(void *data)
+{
+    bk_waiter_t *w = data;
+
+    size_t            ahead;
+    bk_err_t          err;
+    bk_choice_t       c;
+    bk_waiter_t      *other;
+    bk_alloc_info_t   info;
+    const bk_host_t  *h;
+
+    h = w->a->host;
+
+    if (w->allocated && h->alloc_find(h, w->row.hash, &info) == 0
+        && info.state < BK_ALLOC_EXPIRED)
+    {
+        bk_allocate_answer(w, &info);
+        return;
+    }
+
+    ahead = 0;
+
+    TAILQ_FOREACH(other, &w->a->waiters, link) {
+        if (other == w) {
+            break;
+        }
+
+        ahead += !other->allocated
+                 && strcmp(other->row.pool, w->row.pool) == 0;
+    }
+
+    bk_allocate_choose(w->a, w, &c);
+
+    if (c.total == 0) {
+        (void) bk_fail(&err, 503, "NoCapacity",
+                       "look at bkctl workers and the configuration",
+                       "pool %s has no workers", w->row.pool);
+
+    } else if (c.other_arch == c.total) {
+        (void) bk_fail(&err, 503, "NoCapacity", "ask for another arch",
+                       "pool %s has no worker for %s", w->row.pool, w->arch);
+
+    } else if (c.broken > 0) {
+        (void) bk_fail(&err, 503, "NoCapacity",
+                       "look at the failed worker's log; bkctl workers "
+                       "shows all",
+                       "no worker of pool %s is free within the wait: %u of "
+                       "%u allocated, %u failed (%s: %s), position %zu",
+                       w->row.pool, c.busy, c.total, c.broken, c.failed,
+                       c.message, ahead + 1);
+
+    } else {
+        (void) bk_fail(&err, 503, "NoCapacity",
+                       "wait longer (\"wait\"), release what is no longer "
+                       "needed, or add workers to the pool",
+                       "no worker of pool %s is free within the wait: %u of "
+                       "%u allocated, position %zu", w->row.pool, c.busy,
+                       c.total, ahead + 1);
+    }
+
+    bk_allocate_refuse(w, &err, "5");
+}
+
+
+/* The request is not ours any more when this is called. */
+
+static void
+bk_allocate_gone(bk_request_t *r, void *data)
+{
+    bk_waiter_t *w = data;
+
+    bk_err_t         err;
+    bk_allocator_t  *a;
+
+    (void) r;
+
+    a = w->a;
+
+    if (w->allocated
+        && bk_allocator_end(a, w->row.hash, BK_ALLOC_RELEASED,
+                            "caller went away", &err) != 0)
+    {
+        a->host->log(a->host, BK_LOG_ERROR, "%s", err.text);
+    }
+
+    bk_allocate_forget(w);
+    bk_allocator_kick(a);
+}
+
+
+static void
+bk_allocate_refuse(bk_waiter_t *w, bk_err_t *err, const char *retry)
+{
+    const bk_host_t  *h;
+
+    h = w->a->host;
+
+    if (retry != NULL) {
+        h->http_header(w->r, "Retry-After", retry);
+    }
+
+    h->http_fail(w->r, err);
+    bk_allocate_forget(w);
+}
+
+
+static void
+bk_allocate_forget(bk_waiter_t *w)
+{
+    TAILQ_REMOVE(&w->a->waiters, w, link);
+    w->a->nwaiters--;
+    bk_allocate_free(w);
+}
+
+
+static void
+bk_allocate_free(bk_waiter_t *w)
+{
+    if (w->timer != NULL) {
+        w->a->host->timer_free(&w->timer);
+    }
+
+    bk_buf_free(&w->cert);
+    bk_buf_free(&w->key);
+    bk_buf_free(&w->ca);
+
+    free(w->csr);
+    free(w->metadata);
+
+    bk_wipe(w, sizeof(bk_waiter_t));
+    free(w);
+}
+
+
+void
+bk_allocate_drop_all(bk_allocator_t *a, const char *why)
+{
+    bk_err_t      err;
+    bk_waiter_t  *w;
+
+    while ((w = TAILQ_FIRST(&a->waiters)) != NULL) {
+        if (w->allocated) {
+            (void) bk_allocator_end(a, w->row.hash, BK_ALLOC_RELEASED, why,
+                                    &err);
+        }
+
+        (void) bk_fail(&err, 503, "ShuttingDown", "try again in a moment",
+                       "%s", why);
+        bk_allocate_refuse(w, &err, "2");
+    }
+}

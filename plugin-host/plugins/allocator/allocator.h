@@ -1,0 +1,230 @@
+/*
+ * What the files of the allocator plugin share.
+ *
+ * A request's way: routes.c (HTTP, JSON) -> allocate.c (queue, choice of the
+ * worker) -> journal.c (SQLite) -> host (model, table) -> answer.  restore.c
+ * puts back at start what the journal holds.  Everything that held a token
+ * or a key is wiped before it is freed; nothing here logs either.
+ */
+
+#ifndef BK_ALLOCATOR_H_INCLUDED
+#define BK_ALLOCATOR_H_INCLUDED
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "bk_plugin.h"
+#include "bk_table.h"
+
+
+#define BK_TOKEN_LEN     43         /* 32 bytes, base64url */
+#define BK_TOKEN_MAX     256        /* of other issuers */
+#define BK_ID_LEN        12
+#define BK_SPKI_MAX      2048       /* an RSA key of 8192 bits has 1062 */
+#define BK_JOB_ID_MAX    128
+#define BK_CLIENT_MAX    128
+#define BK_METADATA_MAX  8192
+#define BK_REASON_MAX    (BK_TABLE_TEXT_LEN - 1)
+
+#define BK_SECOND        UINT64_C(1000)
+#define BK_HOUR          (3600 * BK_SECOND)
+#define BK_GRACE         (24 * BK_HOUR)     /* certificate beyond expiry */
+
+
+/* Text that grows; wiped when it moves and when it is freed. */
+typedef struct {
+    char    *data;
+    size_t   len;
+    size_t   size;
+} bk_buf_t;
+
+
+/* A row of the journal.  state is BK_ALLOC_READY as long as it lives. */
+typedef struct {
+    uint8_t     hash[BK_TABLE_HASH_LEN];
+    uint8_t     spki[BK_SPKI_MAX];
+    size_t      spki_len;
+    char        pool[BK_TABLE_POOL_LEN];
+    char        worker[BK_TABLE_NAME_LEN];
+    char        job_id[BK_JOB_ID_MAX + 1];
+    char        client[BK_CLIENT_MAX + 1];
+    char        idempotency[BK_JOB_ID_MAX + 1];
+    char        reason[BK_TABLE_TEXT_LEN];
+    const char *metadata;           /* JSON text or NULL; not read back */
+    uint64_t    created_ms;
+    uint64_t    expires_ms;
+    uint64_t    changed_ms;
+    int         state;
+} bk_row_t;
+
+
+typedef struct bk_journal_s    bk_journal_t;
+typedef struct bk_allocator_s  bk_allocator_t;
+typedef struct bk_waiter_s     bk_waiter_t;
+typedef struct bk_pending_s    bk_pending_t;
+typedef struct bk_ended_s      bk_ended_t;
+
+
+/* A call of allocate that was not answered yet. */
+struct bk_waiter_s {
+    TAILQ_ENTRY(bk_waiter_s)  link;
+    bk_allocator_t  *a;
+    bk_request_t    *r;
+    bk_timer_t      *timer;
+    bk_row_t         row;           /* pool and so on; hash when allocated */
+    char             arch[BK_TABLE_ARCH_LEN];
+    char            *csr;
+    char            *metadata;
+    uint64_t         ttl_ms;
+    uint64_t         wait_ms;
+    int              allocated;     /* in the journal and in the model */
+    int              failures;      /* workers that failed under it */
+    char             token[BK_TOKEN_LEN + 1];
+    bk_buf_t         cert;          /* PEM */
+    bk_buf_t         key;
+    bk_buf_t         ca;
+};
+
+TAILQ_HEAD(bk_waiters_s, bk_waiter_s);
+
+
+/* A live row whose worker is not known yet. */
+struct bk_pending_s {
+    TAILQ_ENTRY(bk_pending_s)  link;
+    bk_row_t                   row;
+};
+
+TAILQ_HEAD(bk_pendings_s, bk_pending_s);
+
+
+/* What the model ended and the journal does not say yet. */
+struct bk_ended_s {
+    TAILQ_ENTRY(bk_ended_s)  link;
+    uint8_t                  hash[BK_TABLE_HASH_LEN];
+    int                      state;
+    uint64_t                 when_ms;
+    char                     reason[BK_TABLE_TEXT_LEN];
+};
+
+TAILQ_HEAD(bk_endeds_s, bk_ended_s);
+
+
+struct bk_allocator_s {
+    const bk_host_t       *host;
+    bk_journal_t          *journal;
+
+    uint64_t               default_ttl_ms;
+    uint64_t               max_ttl_ms;
+    uint64_t               default_wait_ms;
+    uint64_t               max_wait_ms;
+    uint64_t               keep_ms;
+    uint64_t               max_waiting;
+
+    struct bk_waiters_s    waiters;     /* first come, first served */
+    size_t                 nwaiters;
+    struct bk_pendings_s   pendings;
+    struct bk_endeds_s     endeds;
+
+    bk_timer_t            *kick;        /* look at everything again, soon */
+    bk_timer_t            *flush;       /* endeds into the journal */
+    bk_timer_t            *restoring;   /* waits for workers no longer */
+    bk_timer_t            *prune;
+    int                    snapshot;    /* the first one is still open */
+    int                    lost;        /* pending rows are given up */
+    int                    quiet;       /* the journal knows already */
+    int                    stopping;
+};
+
+
+/* token.c: secrets, ids, times */
+int bk_token_new(char token[BK_TOKEN_LEN + 1]);
+int bk_token_valid(const char *token, size_t len);
+void bk_token_hash(const char *token, size_t len, uint8_t *hash);
+void bk_sha256(const void *data, size_t len, uint8_t *hash);
+char *bk_token_id(const uint8_t *hash, char id[BK_ID_LEN + 1]);
+void bk_wipe(void *data, size_t len);
+char *bk_time_format(uint64_t ms, char *buf, size_t size);
+int bk_duration_parse(const char *s, uint64_t *ms);
+const char *bk_state_name(int state);
+bk_str_t bk_str(const char *s);
+void bk_str_copy(char *dst, size_t size, bk_str_t s);
+
+/* json.c: requests in, answers out */
+int bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
+    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+json_t *bk_json_read(bk_str_t body, bk_err_t *err);
+/* 1: there, 0: absent, -1: refused.  max: bytes without the NUL */
+int bk_json_string(json_t *root, const char *key, size_t max, char *out,
+    bk_err_t *err);
+int bk_json_duration(json_t *root, const char *key, uint64_t *ms,
+    bk_err_t *err);
+/* malloc'd; *out is NULL when absent */
+int bk_json_text(json_t *root, const char *key, size_t max, char **out,
+    bk_err_t *err);
+int bk_json_metadata(json_t *root, const char *key, char **out,
+    bk_err_t *err);
+void bk_json_wipe(json_t **root);   /* wipes its token first */
+int bk_text_valid(const char *s);   /* no control bytes */
+
+void bk_buf_add(bk_buf_t *b, const char *data, size_t len);
+void bk_buf_str(bk_buf_t *b, const char *key, const char *value);
+void bk_buf_time(bk_buf_t *b, const char *key, uint64_t ms);
+void bk_buf_base64(bk_buf_t *b, const char *key, bk_str_t data);
+void bk_buf_free(bk_buf_t *b);
+
+/*
+ * journal.c: the only user of SQLite.  Each call is one transaction that is
+ * on the disk when it returns, but inside begin/commit.  find: 1, 0 or -1.
+ */
+int bk_journal_open(bk_journal_t **j, const char *dir, bk_err_t *err);
+void bk_journal_close(bk_journal_t **j);
+int bk_journal_insert(bk_journal_t *j, const bk_row_t *row, bk_err_t *err);
+int bk_journal_end(bk_journal_t *j, const uint8_t *hash, int state,
+    const char *reason, uint64_t now_ms, bk_err_t *err);
+int bk_journal_extend(bk_journal_t *j, const uint8_t *hash,
+    uint64_t expires_ms, uint64_t now_ms, bk_err_t *err);
+int bk_journal_find(bk_journal_t *j, const uint8_t *hash, bk_row_t *row,
+    bk_err_t *err);
+/* rows whose hash begins so; at most two; their number or -1 */
+int bk_journal_prefix(bk_journal_t *j, const uint8_t *prefix, size_t len,
+    bk_row_t *row, bk_err_t *err);
+int bk_journal_idempotent(bk_journal_t *j, const char *pool, const char *key,
+    bk_row_t *row, bk_err_t *err);
+typedef int (*bk_row_pt)(const bk_row_t *row, void *data);
+/* live rows, then the ended ones that changed at since_ms or later */
+int bk_journal_each(bk_journal_t *j, uint64_t since_ms, bk_row_pt fn,
+    void *data, bk_err_t *err);
+int bk_journal_begin(bk_journal_t *j, bk_err_t *err);
+int bk_journal_commit(bk_journal_t *j, bk_err_t *err);
+void bk_journal_rollback(bk_journal_t *j);
+/* removes at most some hundred rows; their number or -1 */
+int bk_journal_prune(bk_journal_t *j, uint64_t before_ms, bk_err_t *err);
+
+/* allocate.c: the queue */
+void bk_allocate_http(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+void bk_allocate_run(bk_allocator_t *a);
+void bk_allocate_drop_all(bk_allocator_t *a, const char *why);
+
+/* routes.c: all other requests */
+int bk_routes_add(bk_allocator_t *a, bk_err_t *err);
+int bk_routes_pool_name(json_t *root, char pool[BK_TABLE_POOL_LEN],
+    bk_err_t *err);
+
+/* restore.c */
+int bk_restore_start(bk_allocator_t *a, bk_err_t *err);
+void bk_restore_run(bk_allocator_t *a);
+void bk_restore_give_up(void *data);
+bk_pending_t *bk_restore_find(bk_allocator_t *a, const uint8_t *hash);
+int bk_restore_holds(bk_allocator_t *a, bk_str_t pool, bk_str_t worker);
+void bk_restore_drop(bk_allocator_t *a, bk_pending_t **p);
+
+/* allocator.c */
+/* journal, then model and table; -1 when the journal could not be written */
+int bk_allocator_end(bk_allocator_t *a, const uint8_t *hash, int state,
+    const char *reason, bk_err_t *err);
+void bk_allocator_kick(bk_allocator_t *a);
+
+#endif /* BK_ALLOCATOR_H_INCLUDED */

@@ -1,0 +1,477 @@
+/*
+ * JSON of the allocation API: strict about the types of the fields that are
+ * known, silent about unknown ones (older and newer callers), and bounded in
+ * depth and length before the parser sees it.
+ *
+ * Answers are written by hand into a buffer that is wiped, because a JSON
+ * library would leave copies of keys and tokens in freed memory.
+ */
+
+#include <openssl/evp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocator.h"
+
+
+#define BK_JSON_BODY_MAX   65536
+#define BK_JSON_DEPTH_MAX  8
+#define BK_JSON_KEYS_MAX   64
+
+
+static int bk_json_depth(bk_str_t body);
+static const char *bk_json_type(const json_t *value);
+static int bk_json_value(json_t *root, const char *key, int type,
+    json_t **value, bk_err_t *err);
+static void bk_json_wipe_string(json_t *root, const char *key);
+static void bk_buf_escape(bk_buf_t *b, const char *s);
+
+
+int
+bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
+    const char *fmt, ...)
+{
+    char     *p;
+    va_list   args;
+
+    if (err == NULL) {
+        return -1;
+    }
+
+    err->code = code;
+    (void) snprintf(err->reason, sizeof(err->reason), "%s", reason);
+    (void) snprintf(err->hint, sizeof(err->hint), "%s",
+                    hint == NULL ? "" : hint);
+
+    va_start(args, fmt);
+    (void) vsnprintf(err->text, sizeof(err->text), fmt, args);
+    va_end(args);
+
+    for (p = err->text; *p != '\0'; p++) {
+        if ((unsigned char) *p < 0x20 || *p == 0x7f) {
+            *p = ' ';
+        }
+    }
+
+    return -1;
+}
+
+
+static int
+bk_json_depth(bk_str_t body)
+{
+    int     depth, max, quoted;
+    size_t  i;
+
+    depth = 0;
+    max = 0;
+    quoted = 0;
+
+    for (i = 0; i < body.len; i++) {
+        switch (body.data[i]) {
+        case '"':
+            quoted = !quoted;
+            break;
+
+        case '\\':
+            /* outside of a string it is an error anyway */
+            i++;
+            break;
+
+        case '{':
+        case '[':
+            if (!quoted && ++depth > max) {
+                max = depth;
+            }
+            break;
+
+        case '}':
+        case ']':
+            depth -= !quoted;
+            break;
+        }
+    }
+
+    return max;
+}
+
+
+static const char *
+bk_json_type(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "a list";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "a boolean";
+    default:
+        return "null";
+    }
+}
+
+
+json_t *
+bk_json_read(bk_str_t body, bk_err_t *err)
+{
+    json_t        *root;
+    json_error_t   e;
+
+    if (body.len > BK_JSON_BODY_MAX) {
+        (void) bk_fail(err, 413, "TooLarge", NULL,
+                       "the request has more than 64 KiB");
+        return NULL;
+    }
+
+    if (bk_json_depth(body) > BK_JSON_DEPTH_MAX) {
+        (void) bk_fail(err, 400, "BadJson", NULL,
+                       "the request is nested deeper than %d levels",
+                       BK_JSON_DEPTH_MAX);
+        return NULL;
+    }
+
+    root = json_loadb(body.len > 0 ? body.data : "", body.len,
+                      JSON_REJECT_DUPLICATES, &e);
+
+    if (root == NULL) {
+        /*
+         * The library quotes what it stumbled over, and that may be a part
+         * of a token: only its class is passed on.
+         */
+        (void) bk_fail(err, 400, "BadJson", "send one JSON object",
+                       "the request is not valid JSON (line %d, column %d: "
+                       "%s)", e.line, e.column,
+                       json_error_code(&e) == json_error_duplicate_key
+                       ? "a key is given twice"
+                       : json_error_code(&e) == json_error_invalid_utf8
+                       ? "it is not UTF-8"
+                       : json_error_code(&e) == json_error_premature_end_of_input
+                       ? "it ends too early"
+                       : json_error_code(&e) == json_error_null_character
+                       ? "it holds a NUL"
+                       : "syntax error");
+        return NULL;
+    }
+
+    if (!json_is_object(root)) {
+        (void) bk_fail(err, 400, "BadJson", "send one JSON object",
+                       "the request is %s, not an object",
+                       bk_json_type(root));
+        json_decref(root);
+        return NULL;
+    }
+
+    return root;
+}
+
+
+static int
+bk_json_value(json_t *root, const char *key, int type, json_t **value,
+    bk_err_t *err)
+{
+    *value = json_object_get(root, key);
+
+    if (*value == NULL || json_is_null(*value)) {
+        return 0;
+    }
+
+    if ((int) json_typeof(*value) != type) {
+        return bk_fail(err, 400, "WrongType", NULL, "\"%s\" is %s, not %s",
+                       key, bk_json_type(*value),
+                       type == JSON_STRING ? "a string" : "an object");
+    }
+
+    return 1;
+}
+
+
+int
+bk_text_valid(const char *s)
+{
+    for ( /* void */ ; *s != '\0'; s++) {
+        if ((unsigned char) *s < 0x20 || *s == 0x7f) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+int
+bk_json_string(json_t *root, const char *key, size_t max, char *out,
+    bk_err_t *err)
+{
+    int      rc;
+    json_t  *value;
+
+    out[0] = '\0';
+
+    rc = bk_json_value(root, key, JSON_STRING, &value, err);
+
+    if (rc != 1) {
+        return rc;
+    }
+
+    if (json_string_length(value) > max) {
+        return bk_fail(err, 400, "TooLong", NULL,
+                       "\"%s\" has %zu bytes, and %zu are allowed", key,
+                       json_string_length(value), max);
+    }
+
+    if (!bk_text_valid(json_string_value(value))) {
+        return bk_fail(err, 400, "BadValue", NULL,
+                       "\"%s\" holds control characters", key);
+    }
+
+    memcpy(out, json_string_value(value), json_string_length(value) + 1);
+
+    return out[0] == '\0' ? 0 : 1;
+}
+
+
+int
+bk_json_duration(json_t *root, const char *key, uint64_t *ms, bk_err_t *err)
+{
+    int   rc;
+    char  text[65];
+
+    rc = bk_json_string(root, key, sizeof(text) - 1, text, err);
+
+    if (rc != 1) {
+        return rc;
+    }
+
+    if (bk_duration_parse(text, ms) != 0) {
+        return bk_fail(err, 400, "BadDuration", "write it like 90s or 1h30m",
+                       "\"%s\" is not a duration", key);
+    }
+
+    return 1;
+}
+
+
+int
+bk_json_text(json_t *root, const char *key, size_t max, char **out,
+    bk_err_t *err)
+{
+    int      rc;
+    json_t  *value;
+
+    *out = NULL;
+
+    rc = bk_json_value(root, key, JSON_STRING, &value, err);
+
+    if (rc != 1 || json_string_length(value) == 0) {
+        return rc == -1 ? -1 : 0;
+    }
+
+    if (json_string_length(value) > max) {
+        return bk_fail(err, 400, "TooLong", NULL,
+                       "\"%s\" has %zu bytes, and %zu are allowed", key,
+                       json_string_length(value), max);
+    }
+
+    *out = strdup(json_string_value(value));
+
+    if (*out == NULL) {
+        abort();
+    }
+
+    return 1;
+}
+
+
+int
+bk_json_metadata(json_t *root, const char *key, char **out, bk_err_t *err)
+{
+    int          rc;
+    json_t      *object, *value;
+    const char  *name;
+
+    *out = NULL;
+
+    rc = bk_json_value(root, key, JSON_OBJECT, &object, err);
+
+    if (rc != 1) {
+        return rc;
+    }
+
+    if (json_object_size(object) > BK_JSON_KEYS_MAX) {
+        return bk_fail(err, 400, "TooLong", NULL,
+                       "\"%s\" has more than %d keys", key,
+                       BK_JSON_KEYS_MAX);
+    }
+
+    json_object_foreach(object, name, value) {
+        if (!json_is_string(value)) {
+            return bk_fail(err, 400, "WrongType", NULL,
+                           "a value in \"%s\" is %s, not a string", key,
+                           bk_json_type(value));
+        }
+    }
+
+    *out = json_dumps(object, JSON_COMPACT);
+
+    if (*out == NULL) {
+        abort();
+    }
+
+    if (strlen(*out) > BK_METADATA_MAX) {
+        free(*out);
+        *out = NULL;
+        return bk_fail(err, 400, "TooLong", NULL,
+                       "\"%s\" has more than %d bytes", key,
+                       BK_METADATA_MAX);
+    }
+
+    return 1;
+}
+
+
+static void
+bk_json_wipe_string(json_t *root, const char *key)
+{
+    json_t  *value;
+
+    value = json_object_get(root, key);
+
+    if (json_is_string(value)) {
+        /* the only way: the library offers no writable access */
+        bk_wipe((char *) (uintptr_t) json_string_value(value),
+                json_string_length(value));
+    }
+}
+
+
+void
+bk_json_wipe(json_t **root)
+{
+    if (*root != NULL) {
+        bk_json_wipe_string(*root, "token");
+        json_decref(*root);
+        *root = NULL;
+    }
+}
+
+
+void
+bk_buf_add(bk_buf_t *b, const char *data, size_t len)
+{
+    char    *p;
+    size_t   size;
+
+    if (b->len + len + 1 > b->size) {
+        size = (b->len + len + 1) * 2;
+        p = malloc(size);
+
+        if (p == NULL) {
+            abort();
+        }
+
+        if (b->data != NULL) {
+            memcpy(p, b->data, b->len);
+            bk_wipe(b->data, b->size);
+            free(b->data);
+        }
+
+        b->data = p;
+        b->size = size;
+    }
+
+    if (len > 0) {
+        memcpy(b->data + b->len, data, len);
+        b->len += len;
+    }
+
+    b->data[b->len] = '\0';
+}
+
+
+static void
+bk_buf_escape(bk_buf_t *b, const char *s)
+{
+    char  hex[7];
+
+    for ( /* void */ ; *s != '\0'; s++) {
+        if (*s == '"' || *s == '\\') {
+            bk_buf_add(b, "\\", 1);
+            bk_buf_add(b, s, 1);
+
+        } else if ((unsigned char) *s < 0x20) {
+            (void) snprintf(hex, sizeof(hex), "\\u%04x", (unsigned char) *s);
+            bk_buf_add(b, hex, 6);
+
+        } else {
+            bk_buf_add(b, s, 1);
+        }
+    }
+}
+
+
+/* Members: the first one opens the object, the caller adds "}". */
+
+void
+bk_buf_str(bk_buf_t *b, const char *key, const char *value)
+{
+    bk_buf_add(b, b->len == 0 ? "{\"" : ",\"", 2);
+    bk_buf_add(b, key, strlen(key));
+    bk_buf_add(b, "\":\"", 3);
+    bk_buf_escape(b, value);
+    bk_buf_add(b, "\"", 1);
+}
+
+
+void
+bk_buf_time(bk_buf_t *b, const char *key, uint64_t ms)
+{
+    char  text[32];
+
+    if (ms != 0) {
+        bk_buf_str(b, key, bk_time_format(ms, text, sizeof(text)));
+    }
+}
+
+
+void
+bk_buf_base64(bk_buf_t *b, const char *key, bk_str_t data)
+{
+    char    *text;
+    size_t   size;
+
+    size = (data.len + 2) / 3 * 4 + 1;
+    text = malloc(size);
+
+    if (text == NULL) {
+        abort();
+    }
+
+    (void) EVP_EncodeBlock((unsigned char *) text,
+                           (const unsigned char *) data.data,
+                           (int) data.len);
+    bk_buf_str(b, key, text);
+
+    bk_wipe(text, size);
+    free(text);
+}
+
+
+void
+bk_buf_free(bk_buf_t *b)
+{
+    if (b->data != NULL) {
+        bk_wipe(b->data, b->size);
+        free(b->data);
+    }
+
+    *b = (bk_buf_t) { NULL, 0, 0 };
+}

@@ -1,0 +1,320 @@
+/*
+ * At start: the allocations of the journal go back into the model, within
+ * one snapshot, so that what the route table holds beyond them is ended.
+ *
+ * A worker may be announced later than we start (its plugin comes after us,
+ * or has to ask somebody first).  Rows of such workers are kept aside, count
+ * as holding their worker, and are put as soon as it appears.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocator.h"
+
+
+#define BK_RESTORE_SNAPSHOT  (10 * BK_SECOND)
+#define BK_RESTORE_WORKERS   (300 * BK_SECOND)
+#define BK_RESTORE_ENDED     BK_HOUR
+
+
+static int bk_restore_collect(const bk_row_t *row, void *data);
+static int bk_restore_put(bk_allocator_t *a, const bk_row_t *row,
+    bk_err_t *err);
+static void bk_restore_ended(bk_allocator_t *a, const bk_row_t *row);
+static int bk_restore_one(bk_allocator_t *a, bk_pending_t *p);
+
+
+int
+bk_restore_start(bk_allocator_t *a, bk_err_t *err)
+{
+    uint64_t          now;
+    unsigned          live;
+    bk_pending_t     *p, *next;
+    const bk_host_t  *h;
+
+    h = a->host;
+    now = h->now_ms(h);
+    live = 0;
+
+    /* all of them first: what follows writes the journal */
+    if (bk_journal_each(a->journal, now > BK_RESTORE_ENDED
+                                    ? now - BK_RESTORE_ENDED : 0,
+                        bk_restore_collect, a, err) != 0)
+    {
+        return -1;
+    }
+
+    h->snapshot_begin(h);
+    a->snapshot = 1;
+
+    for (p = TAILQ_FIRST(&a->pendings); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, link);
+
+        if (p->row.state >= BK_ALLOC_EXPIRED) {
+            bk_restore_ended(a, &p->row);
+            bk_restore_drop(a, &p);
+            continue;
+        }
+
+        live++;
+    }
+
+    if (live > 0) {
+        h->log(h, BK_LOG_INFO, "the journal holds %u live allocations",
+               live);
+    }
+
+    a->restoring = h->timer_new(h, bk_restore_give_up, a);
+    h->timer_set(a->restoring, BK_RESTORE_SNAPSHOT);
+
+    bk_restore_run(a);
+
+    return 0;
+}
+
+
+static int
+bk_restore_collect(const bk_row_t *row, void *data)
+{
+    bk_allocator_t *a = data;
+
+    bk_pending_t  *p;
+
+    p = malloc(sizeof(bk_pending_t));
+
+    if (p == NULL) {
+        abort();
+    }
+
+    p->row = *row;
+    TAILQ_INSERT_TAIL(&a->pendings, p, link);
+
+    return 0;
+}
+
+
+static int
+bk_restore_put(bk_allocator_t *a, const bk_row_t *row, bk_err_t *err)
+{
+    uint8_t          key_hash[32];
+    bk_alloc_info_t  info;
+
+    bk_sha256(row->spki, row->spki_len, key_hash);
+
+    info = (bk_alloc_info_t) {
+        .hash = row->hash,
+        .key_hash = key_hash,
+        .pool = bk_str(row->pool),
+        .worker = bk_str(row->worker),
+        .reason = bk_str(row->reason),
+        .expires_ms = row->expires_ms,
+        .state = row->state
+    };
+
+    return a->host->alloc_put(a->host, &info, err);
+}
+
+
+/*
+ * The table may still say that it lives (we died between journal and table),
+ * or know nothing of it (it is new): then the gateway could not say why.
+ */
+
+static void
+bk_restore_ended(bk_allocator_t *a, const bk_row_t *row)
+{
+    bk_alloc_info_t   info;
+    const bk_host_t  *h;
+
+    h = a->host;
+
+    if (h->alloc_find(h, row->hash, &info) != 0) {
+        (void) bk_restore_put(a, row, NULL);
+        return;
+    }
+
+    if (info.state < BK_ALLOC_EXPIRED) {
+        (void) h->alloc_end(h, row->hash, row->state, bk_str(row->reason),
+                            NULL);
+    }
+}
+
+
+/* 1: done with, one way or the other. */
+
+static int
+bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
+{
+    char              id[BK_ID_LEN + 1], reason[BK_TABLE_TEXT_LEN];
+    uint64_t          now;
+    bk_err_t          err;
+    const bk_host_t  *h;
+    bk_alloc_info_t   info;
+    bk_worker_info_t  worker;
+
+    h = a->host;
+    now = h->now_ms(h);
+    err = (bk_err_t) { 0 };
+
+    if (p->row.expires_ms <= now) {
+        p->row.state = BK_ALLOC_EXPIRED;
+
+        if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_EXPIRED, "",
+                           now, &err) != 0)
+        {
+            h->log(h, BK_LOG_ERROR, "%s", err.text);
+            return 0;
+        }
+
+        bk_restore_ended(a, &p->row);
+        return 1;
+    }
+
+    if (h->alloc_find(h, p->row.hash, &info) == 0
+        && info.state >= BK_ALLOC_EXPIRED)
+    {
+        /* it ended in the table and we died before the journal heard */
+        bk_str_copy(reason, sizeof(reason), info.reason);
+
+        return bk_journal_end(a->journal, p->row.hash, info.state, reason,
+                              now, &err) == 0;
+    }
+
+    if (h->worker_find(h, bk_str(p->row.pool), bk_str(p->row.worker),
+                       &worker) != 0)
+    {
+        return 0;
+    }
+
+    p->row.state = worker.state == BK_WORKER_READY ? BK_ALLOC_READY
+                                                   : BK_ALLOC_STARTING;
+
+    if (bk_restore_put(a, &p->row, &err) != 0) {
+        h->log(h, BK_LOG_WARN, "allocation %s: cannot be put back yet: %s",
+               bk_token_id(p->row.hash, id), err.text);
+        return 0;
+    }
+
+    if (worker.state == BK_WORKER_STOPPED
+        || worker.state == BK_WORKER_FAILED)
+    {
+        (void) h->worker_want(h, bk_str(p->row.pool), bk_str(p->row.worker),
+                              1, NULL);
+    }
+
+    return 1;
+}
+
+
+void
+bk_restore_run(bk_allocator_t *a)
+{
+    bk_pending_t     *p, *next;
+    const bk_host_t  *h;
+
+    h = a->host;
+
+    for (p = TAILQ_FIRST(&a->pendings); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, link);
+
+        if (bk_restore_one(a, p)) {
+            bk_restore_drop(a, &p);
+        }
+    }
+
+    if (a->snapshot && TAILQ_EMPTY(&a->pendings)) {
+        a->snapshot = 0;
+        h->snapshot_commit(h);
+        h->timer_clear(a->restoring);
+    }
+}
+
+
+/* First: our list is complete but for these.  Then: they are lost. */
+
+void
+bk_restore_give_up(void *data)
+{
+    bk_allocator_t *a = data;
+
+    char              id[BK_ID_LEN + 1];
+    bk_pending_t     *p, *next;
+    const bk_host_t  *h;
+
+    static const char  why[] = "its worker does not exist any more";
+
+    h = a->host;
+
+    if (a->snapshot) {
+        a->snapshot = 0;
+        h->snapshot_commit(h);
+        h->timer_set(a->restoring, BK_RESTORE_WORKERS);
+
+        TAILQ_FOREACH(p, &a->pendings, link) {
+            h->log(h, BK_LOG_WARN, "allocation %s: waits for worker %s/%s, "
+                   "which nobody has announced yet",
+                   bk_token_id(p->row.hash, id), p->row.pool, p->row.worker);
+        }
+
+        return;
+    }
+
+    for (p = TAILQ_FIRST(&a->pendings); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, link);
+
+        if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_FAILED, why,
+                           h->now_ms(h), NULL) != 0)
+        {
+            continue;
+        }
+
+        p->row.state = BK_ALLOC_FAILED;
+        bk_str_copy(p->row.reason, sizeof(p->row.reason), bk_str(why));
+        bk_restore_ended(a, &p->row);
+        bk_restore_drop(a, &p);
+    }
+}
+
+
+bk_pending_t *
+bk_restore_find(bk_allocator_t *a, const uint8_t *hash)
+{
+    bk_pending_t  *p;
+
+    TAILQ_FOREACH(p, &a->pendings, link) {
+        if (memcmp(p->row.hash, hash, BK_TABLE_HASH_LEN) == 0) {
+            return p;
+        }
+    }
+
+    return NULL;
+}
+
+
+int
+bk_restore_holds(bk_allocator_t *a, bk_str_t pool, bk_str_t worker)
+{
+    bk_pending_t  *p;
+
+    TAILQ_FOREACH(p, &a->pendings, link) {
+        if (strlen(p->row.worker) == worker.len
+            && strlen(p->row.pool) == pool.len
+            && memcmp(p->row.worker, worker.data, worker.len) == 0
+            && memcmp(p->row.pool, pool.data, pool.len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+void
+bk_restore_drop(bk_allocator_t *a, bk_pending_t **p)
+{
+    TAILQ_REMOVE(&a->pendings, *p, link);
+    free(*p);
+    *p = NULL;
+}

@@ -1,0 +1,233 @@
+/*
+ * Tokens, their hashes and ids; times and durations as the API writes them.
+ *
+ * A token is 32 random bytes in base64url.  It exists in the request, in the
+ * answer and nowhere else: everything keyed by it is keyed by its SHA-256,
+ * and the id that people see is the first 12 hex digits of that.
+ */
+
+#include <assert.h>
+#include <math.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "allocator.h"
+
+
+static const char  bk_token_alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+
+int
+bk_token_new(char token[BK_TOKEN_LEN + 1])
+{
+    char      *p;
+    size_t     i;
+    uint8_t    raw[33];
+    uint32_t   v;
+
+    /* one byte more than is drawn, so that the last group is whole */
+    raw[32] = 0;
+
+    if (RAND_bytes(raw, 32) != 1) {
+        return -1;
+    }
+
+    p = token;
+
+    for (i = 0; i < sizeof(raw); i += 3) {
+        v = (uint32_t) raw[i] << 16 | (uint32_t) raw[i + 1] << 8 | raw[i + 2];
+
+        *p++ = bk_token_alphabet[v >> 18];
+        *p++ = bk_token_alphabet[v >> 12 & 63];
+        *p++ = bk_token_alphabet[v >> 6 & 63];
+
+        if (p < token + BK_TOKEN_LEN) {
+            *p++ = bk_token_alphabet[v & 63];
+        }
+    }
+
+    *p = '\0';
+
+    OPENSSL_cleanse(raw, sizeof(raw));
+    OPENSSL_cleanse(&v, sizeof(v));
+
+    return 0;
+}
+
+
+int
+bk_token_valid(const char *token, size_t len)
+{
+    return len > 0 && len <= BK_TOKEN_MAX
+           && strspn(token, bk_token_alphabet) == len;
+}
+
+
+void
+bk_sha256(const void *data, size_t len, uint8_t *hash)
+{
+    int  rc;
+
+    rc = EVP_Digest(data, len, hash, NULL, EVP_sha256(), NULL);
+
+    if (rc != 1) {
+        abort();
+    }
+}
+
+
+void
+bk_token_hash(const char *token, size_t len, uint8_t *hash)
+{
+    bk_sha256(token, len, hash);
+}
+
+
+char *
+bk_token_id(const uint8_t *hash, char id[BK_ID_LEN + 1])
+{
+    int  i;
+
+    for (i = 0; i < BK_ID_LEN / 2; i++) {
+        (void) snprintf(id + 2 * i, 3, "%02x", hash[i]);
+    }
+
+    return id;
+}
+
+
+void
+bk_wipe(void *data, size_t len)
+{
+    OPENSSL_cleanse(data, len);
+}
+
+
+char *
+bk_time_format(uint64_t ms, char *buf, size_t size)
+{
+    time_t     t;
+    struct tm  tm;
+
+    t = (time_t) (ms / 1000);
+
+    if (gmtime_r(&t, &tm) == NULL
+        || strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+    {
+        buf[0] = '\0';
+    }
+
+    return buf;
+}
+
+
+/* Go's syntax: decimal numbers, each with its unit; "d" is ours. */
+
+int
+bk_duration_parse(const char *s, uint64_t *ms)
+{
+    char    *end;
+    size_t   i, digits;
+    double   n, total;
+
+    static const struct {
+        const char  *name;
+        double       ms;
+    } units[] = {
+        { "ns", 1e-6 }, { "us", 1e-3 }, { "ms", 1 }, { "s", 1e3 },
+        { "m", 6e4 }, { "h", 3.6e6 }, { "d", 8.64e7 }
+    };
+
+    if (strcmp(s, "0") == 0) {
+        *ms = 0;
+        return 0;
+    }
+
+    total = 0;
+
+    if (*s == '\0') {
+        return -1;
+    }
+
+    while (*s != '\0') {
+        digits = strspn(s, "0123456789.");
+
+        /* strtod() also knows signs, exponents and hexadecimal */
+        if (digits == 0 || digits > 18 || *s == '.') {
+            return -1;
+        }
+
+        n = strtod(s, &end);
+
+        if (end != s + digits) {
+            return -1;
+        }
+
+        s = end;
+        digits = strcspn(s, "0123456789.");
+
+        for (i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+            if (strlen(units[i].name) == digits
+                && strncmp(units[i].name, s, digits) == 0)
+            {
+                break;
+            }
+        }
+
+        if (i == sizeof(units) / sizeof(units[0])) {
+            return -1;
+        }
+
+        total += n * units[i].ms;
+        s += digits;
+
+        if (!isfinite(total) || total > 8.64e7 * 365 * 100) {
+            return -1;
+        }
+    }
+
+    *ms = (uint64_t) total;
+    return 0;
+}
+
+
+const char *
+bk_state_name(int state)
+{
+    static const char  *names[BK_ALLOC_STATES] = {
+        "free", "queued", "starting", "ready", "draining",
+        "expired", "released", "revoked", "failed"
+    };
+
+    assert(state >= 0 && state < BK_ALLOC_STATES);
+
+    return names[state];
+}
+
+
+bk_str_t
+bk_str(const char *s)
+{
+    return (bk_str_t) { s, strlen(s) };
+}
+
+
+void
+bk_str_copy(char *dst, size_t size, bk_str_t s)
+{
+    size_t  n;
+
+    n = s.len < size ? s.len : size - 1;
+
+    if (n > 0) {
+        memcpy(dst, s.data, n);
+    }
+
+    dst[n] = '\0';
+}

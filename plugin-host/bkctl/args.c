@@ -1,0 +1,509 @@
+/*
+ * Flags: one table for parsing, help and completion.
+ *
+ * Values are --name VALUE or --name=VALUE.  Flags and operands may be mixed,
+ * but for verbs that run a command: there the first operand or -- ends what
+ * is ours.  A usage error quotes what was typed, with one exception: what
+ * looks like a token is never repeated.
+ */
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bkctl.h"
+#include "duration.h"
+
+
+#define BK_FLAG_SWITCH    1
+#define BK_FLAG_STRING    2
+#define BK_FLAG_DURATION  3
+#define BK_FLAG_PAIR      4
+
+#define BK_WORD_MAX       31
+
+
+static int bk_args_flag(bk_args_t *args, int argc, char **argv, int *i);
+static int bk_args_set(bk_args_t *args, const bk_flag_t *f,
+    const char *value);
+static void bk_args_env(bk_args_t *args);
+static int bk_args_check(const bk_args_t *args);
+static const bk_flag_t *bk_args_find(const bk_verb_t *verb, const char *name,
+    size_t len);
+static const char *bk_args_like(const bk_verb_t *verb, const char *name,
+    size_t len);
+
+
+#define BK_ARG(field)  offsetof(bk_args_t, field)
+
+const bk_flag_t  bk_flags[] = {
+
+    { "pool", "POOL", BK_FLAG_STRING, BK_TAKES_ALLOCATE|BK_TAKES_FILTER,
+      BK_ARG(pool), "BKCTL_POOL",
+      "pool, NAME or NAMESPACE/NAME" },
+
+    { "namespace", "N", BK_FLAG_STRING, BK_TAKES_ALLOCATE|BK_TAKES_FILTER,
+      BK_ARG(nspace), "BKCTL_NAMESPACE",
+      "namespace of a pool given as NAME (default \"default\")" },
+
+    { "ttl", "TIME", BK_FLAG_DURATION, BK_TAKES_TTL,
+      BK_ARG(ttl), NULL,
+      "how long the allocation lasts, e.g. 90s or 1h30m" },
+
+    { "wait", "TIME", BK_FLAG_DURATION, BK_TAKES_ALLOCATE,
+      BK_ARG(wait), NULL,
+      "how long to wait for a worker (default 1m)" },
+
+    { "arch", "ARCH", BK_FLAG_STRING, BK_TAKES_ALLOCATE,
+      BK_ARG(arch), NULL,
+      "architecture of the worker, e.g. amd64" },
+
+    { "job-id", "J", BK_FLAG_STRING, BK_TAKES_ALLOCATE,
+      BK_ARG(job_id), NULL,
+      "your name for the job, for logs and lists" },
+
+    { "cache-key", "K", BK_FLAG_STRING, BK_TAKES_ALLOCATE,
+      BK_ARG(cache_key), NULL,
+      "prefer the worker that had this key last" },
+
+    { "metadata", "K=V", BK_FLAG_PAIR, BK_TAKES_ALLOCATE,
+      BK_ARG(metadata), NULL,
+      "kept with the allocation; may be given again" },
+
+    { "out", "DIR", BK_FLAG_STRING, BK_TAKES_OUT,
+      BK_ARG(out), NULL,
+      "write ca.pem, cert.pem, key.pem and alloc.json there" },
+
+    { "token-file", "FILE", BK_FLAG_STRING, BK_TAKES_TOKEN,
+      BK_ARG(token_file), NULL,
+      "alloc.json or a file with the token alone; - is stdin" },
+
+    { "reason", "TEXT", BK_FLAG_STRING, BK_TAKES_REASON,
+      BK_ARG(reason), NULL,
+      "why; the person whose build it is reads it" },
+
+    { "table", "PATH", BK_FLAG_STRING, BK_TAKES_TABLE,
+      BK_ARG(table), "BKCTL_TABLE",
+      "route table (default " BK_TABLE_DEFAULT ")" },
+
+    { "names", NULL, BK_FLAG_SWITCH, BK_TAKES_NAMES,
+      BK_ARG(names), NULL,
+      "only names, one a line" },
+
+    { "json", NULL, BK_FLAG_SWITCH, BK_TAKES_JSON,
+      BK_ARG(json), NULL,
+      "print JSON" },
+
+    { "endpoint", "URL", BK_FLAG_STRING, BK_TAKES_API,
+      BK_ARG(endpoint), "BKCTL_ENDPOINT",
+      "the API: unix:PATH, http://... or https://..." },
+
+    { "help", NULL, BK_FLAG_SWITCH, ~0u,
+      BK_ARG(help), NULL,
+      "print this" },
+
+    { NULL, NULL, 0, 0, 0, NULL, NULL }
+};
+
+
+int
+bk_args_parse(bk_args_t *args, const bk_verb_t *verb, int argc, char **argv)
+{
+    int  i, n, ours;
+
+    memset(args, 0, sizeof(bk_args_t));
+    args->verb = verb;
+    args->argv = argv + 1;
+
+    n = 0;
+    ours = 1;
+
+    for (i = 1; i < argc; i++) {
+
+        if (ours && strcmp(argv[i], "--") == 0) {
+            ours = 0;
+            continue;
+        }
+
+        if (ours && argv[i][0] == '-' && argv[i][1] != '\0') {
+            if (bk_args_flag(args, argc, argv, &i) != 0) {
+                return -1;
+            }
+
+            if (args->help) {
+                return 0;
+            }
+
+            continue;
+        }
+
+        if (verb->takes & BK_TAKES_COMMAND) {
+            ours = 0;
+        }
+
+        args->argv[n++] = argv[i];
+    }
+
+    args->argv[n] = NULL;
+    args->argc = n;
+
+    bk_args_env(args);
+
+    return bk_args_check(args);
+}
+
+
+static int
+bk_args_flag(bk_args_t *args, int argc, char **argv, int *i)
+{
+    size_t            len;
+    const char       *name, *value, *like;
+    const bk_flag_t  *f;
+
+    if (strcmp(argv[*i], "-h") == 0) {
+        args->help = 1;
+        return 0;
+    }
+
+    name = argv[*i] + 1;
+
+    if (*name == '-') {
+        name++;
+    }
+
+    len = strcspn(name, "=");
+    value = name[len] == '=' ? name + len + 1 : NULL;
+    f = bk_args_find(args->verb, name, len);
+
+    if (f == NULL || argv[*i][1] != '-') {
+        like = bk_args_like(args->verb, name, len);
+
+        bk_args_usage(NULL, "\"bkctl %s\" has no flag \"%.*s\"",
+                      args->verb->name,
+                      (int) (len + (size_t) (name - argv[*i])), argv[*i]);
+
+        if (like) {
+            bk_out_hint("did you mean \"--%s\"?", like);
+
+        } else {
+            bk_out_hint("\"bkctl %s --help\" lists its flags",
+                        args->verb->name);
+        }
+
+        return -1;
+    }
+
+    if (f->type == BK_FLAG_SWITCH) {
+        if (value) {
+            bk_args_usage(args->verb, "\"--%s\" takes no value: \"%s\"",
+                          f->name, argv[*i]);
+            return -1;
+        }
+
+        return bk_args_set(args, f, NULL);
+    }
+
+    if (value == NULL) {
+        if (*i + 1 >= argc) {
+            bk_args_usage(args->verb, "\"--%s\" needs a value: --%s %s",
+                          f->name, f->name, f->value);
+            return -1;
+        }
+
+        value = argv[++*i];
+    }
+
+    return bk_args_set(args, f, value);
+}
+
+
+static int
+bk_args_set(bk_args_t *args, const bk_flag_t *f, const char *value)
+{
+    char      *field = (char *) args + f->offset;
+    uint64_t   ms;
+
+    if (f->type == BK_FLAG_SWITCH) {
+        *(int *) (void *) field = 1;
+        return 0;
+    }
+
+    if (*value == '\0') {
+        bk_args_usage(args->verb, "\"--%s\" is empty", f->name);
+        return -1;
+    }
+
+    switch (f->type) {
+
+    case BK_FLAG_DURATION:
+
+        if (bk_duration_parse(value, strlen(value), &ms) != 0) {
+            bk_args_usage(args->verb, "\"%s\" is no duration for \"--%s\"; "
+                          "write 90s, 10m or 1h30m", value, f->name);
+            return -1;
+        }
+
+        break;
+
+    case BK_FLAG_PAIR:
+
+        if (*value == '=' || strchr(value, '=') == NULL) {
+            bk_args_usage(args->verb, "\"%s\" is not KEY=VALUE for \"--%s\"",
+                          value, f->name);
+            return -1;
+        }
+
+        if (args->nmetadata == BK_METADATA_MAX) {
+            bk_args_usage(args->verb, "more than %d of \"--%s\"",
+                          BK_METADATA_MAX, f->name);
+            return -1;
+        }
+
+        args->metadata[args->nmetadata++] = value;
+        return 0;
+
+    default:
+        break;
+    }
+
+    *(const char **) (void *) field = value;
+
+    return 0;
+}
+
+
+/* The environment fills in what no flag said; an empty variable is unset. */
+
+static void
+bk_args_env(bk_args_t *args)
+{
+    const char       *value, **field;
+    const bk_flag_t  *f;
+
+    for (f = bk_flags; f->name; f++) {
+
+        if (f->env == NULL || !bk_args_takes(args->verb, f)) {
+            continue;
+        }
+
+        /* a list is of everything unless a flag narrows it */
+
+        if (f->offset == BK_ARG(pool) && args->verb->takes & BK_TAKES_FILTER)
+        {
+            continue;
+        }
+
+        field = (const char **) (void *) ((char *) args + f->offset);
+        value = getenv(f->env);
+
+        if (*field == NULL && value != NULL && *value != '\0') {
+            *field = value;
+        }
+    }
+
+    if (args->endpoint == NULL) {
+        args->endpoint = BK_ENDPOINT_DEFAULT;
+    }
+
+    if (args->table == NULL) {
+        args->table = BK_TABLE_DEFAULT;
+    }
+}
+
+
+static int
+bk_args_check(const bk_args_t *args)
+{
+    const bk_verb_t  *verb = args->verb;
+
+    if (verb->max >= 0 && args->argc > verb->max) {
+
+        /* what a token looks like is not repeated */
+
+        if (verb->takes & BK_TAKES_TOKEN
+            || strlen(args->argv[verb->max]) >= 43)
+        {
+            bk_args_usage(verb, "\"bkctl %s\" takes at most %d operand%s",
+                          verb->name, verb->max, verb->max == 1 ? "" : "s");
+        } else {
+            bk_args_usage(verb, "\"bkctl %s\" does not take \"%s\"",
+                          verb->name, args->argv[verb->max]);
+        }
+
+        return -1;
+    }
+
+    if (args->argc < verb->min) {
+        bk_args_usage(verb, "\"bkctl %s\" needs %s", verb->name,
+                      verb->takes & BK_TAKES_COMMAND ? "a command after --"
+                                                     : verb->operands);
+        return -1;
+    }
+
+    if (verb->takes & BK_TAKES_ALLOCATE && args->pool == NULL) {
+        bk_args_usage(verb, "of which pool? give --pool or set BKCTL_POOL");
+        return -1;
+    }
+
+    if (verb->takes & BK_TAKES_REASON && args->reason == NULL) {
+        bk_args_usage(verb, "\"bkctl %s\" needs --reason TEXT: it is what "
+                      "the person at the other end reads", verb->name);
+        return -1;
+    }
+
+    return 0;
+}
+
+
+int
+bk_args_takes(const bk_verb_t *verb, const bk_flag_t *f)
+{
+    return f->takes == ~0u || (verb->takes & f->takes) != 0;
+}
+
+
+static const bk_flag_t *
+bk_args_find(const bk_verb_t *verb, const char *name, size_t len)
+{
+    const bk_flag_t  *f;
+
+    for (f = bk_flags; f->name; f++) {
+        if (bk_args_takes(verb, f) && strlen(f->name) == len
+            && strncmp(f->name, name, len) == 0)
+        {
+            return f;
+        }
+    }
+
+    return NULL;
+}
+
+
+static const char *
+bk_args_like(const bk_verb_t *verb, const char *name, size_t len)
+{
+    char              word[BK_WORD_MAX + 1];
+    const bk_flag_t  *f;
+
+    if (len > BK_WORD_MAX) {
+        return NULL;
+    }
+
+    memcpy(word, name, len);
+    word[len] = '\0';
+
+    for (f = bk_flags; f->name; f++) {
+        if (bk_args_takes(verb, f) && bk_args_alike(word, f->name)) {
+            return f->name;
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
+ * At most two letters changed, added, lost or swapped (one in short words),
+ * or the beginning of it.
+ */
+
+int
+bk_args_alike(const char *a, const char *b)
+{
+    int     d[BK_WORD_MAX + 2][BK_WORD_MAX + 2], best;
+    size_t  i, j, n, m;
+
+    n = strlen(a);
+    m = strlen(b);
+
+    if (n == 0 || n > BK_WORD_MAX || m > BK_WORD_MAX) {
+        return 0;
+    }
+
+    if (n >= 3 && strncmp(a, b, n) == 0) {
+        return 1;
+    }
+
+    for (i = 0; i <= n; i++) {
+        for (j = 0; j <= m; j++) {
+            if (i == 0 || j == 0) {
+                d[i][j] = (int) (i + j);
+                continue;
+            }
+
+            best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+
+            if (d[i - 1][j] + 1 < best) {
+                best = d[i - 1][j] + 1;
+            }
+
+            if (d[i][j - 1] + 1 < best) {
+                best = d[i][j - 1] + 1;
+            }
+
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]
+                && d[i - 2][j - 2] + 1 < best)
+            {
+                best = d[i - 2][j - 2] + 1;
+            }
+
+            d[i][j] = best;
+        }
+    }
+
+    return d[n][m] <= (m < 5 ? 1 : 2);
+}
+
+
+void
+bk_args_help(FILE *f, const bk_verb_t *verb)
+{
+    char              left[64];
+    const bk_flag_t  *flag;
+
+    fprintf(f, "usage: bkctl %s [flags]%s%s\n\n%s\n", verb->name,
+            *verb->operands ? " " : "", verb->operands,
+            *verb->details ? verb->details : verb->summary);
+
+    if (*verb->details == '\0') {
+        fputc('\n', f);
+    }
+
+    for (flag = bk_flags; flag->name; flag++) {
+        if (!bk_args_takes(verb, flag)) {
+            continue;
+        }
+
+        snprintf(left, sizeof(left), "--%s%s%s", flag->name,
+                 flag->value ? " " : "", flag->value ? flag->value : "");
+        fprintf(f, "  %-18s %s", left, flag->help);
+
+        if (flag->env) {
+            fprintf(f, " [%s]", flag->env);
+        }
+
+        fputc('\n', f);
+    }
+}
+
+
+int
+bk_args_usage(const bk_verb_t *verb, const char *fmt, ...)
+{
+    char     text[600];
+    va_list  ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+
+    bk_out_error("%s", text);
+
+    if (verb) {
+        bk_out_hint("usage: bkctl %s [flags]%s%s (more: bkctl %s --help)",
+                    verb->name, *verb->operands ? " " : "", verb->operands,
+                    verb->name);
+    }
+
+    return BK_EXIT_USAGE;
+}

@@ -1,0 +1,271 @@
+/*
+ * bkctl: the command line of the pool gateway.
+ *
+ * One table drives dispatch, help and completion; a verb's work is in its
+ * cmd_<verb>.c.
+ */
+
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bkctl.h"
+
+
+static const bk_verb_t *bk_verb_like(const char *name);
+static int bk_main_usage(int rc);
+static int bk_main_unknown(const char *name);
+
+
+#define BK_TAKES_SESSION                                                      \
+    (BK_TAKES_API|BK_TAKES_ALLOCATE|BK_TAKES_TTL|BK_TAKES_COMMAND)
+#define BK_TAKES_LIST                                                         \
+    (BK_TAKES_API|BK_TAKES_JSON|BK_TAKES_FILTER|BK_TAKES_NAMES)
+
+const bk_verb_t  bk_verbs[] = {
+
+    { "allocate", "", "get a worker and credentials for it",
+      "Asks for an allocation and waits until its worker is ready.  Prints\n"
+      "the API's JSON where stdout is no terminal or with --json; with --out\n"
+      "writes ca.pem, cert.pem, key.pem and alloc.json into DIR.\n"
+      "Give it back with: bkctl release DIR/alloc.json\n",
+      BK_TAKES_API|BK_TAKES_ALLOCATE|BK_TAKES_TTL|BK_TAKES_OUT|BK_TAKES_JSON,
+      0, 0, bk_cmd_allocate },
+
+    { "env", "", "allocate, and print what a shell needs",
+      "As allocate, and prints export lines for BUILDKIT_HOST and the\n"
+      "certificates, and the lines for docker buildx and buildctl as\n"
+      "comments.  Without --out the files go to a new folder.\n"
+      "Use it so: eval \"$(bkctl env --pool demo --out job)\"\n",
+      BK_TAKES_API|BK_TAKES_ALLOCATE|BK_TAKES_TTL|BK_TAKES_OUT,
+      0, 0, bk_cmd_env },
+
+    { "run", "-- CMD ...", "run a command with an allocation of its own",
+      "Allocates, runs CMD with BUILDKIT_HOST and BKCTL_TLS_DIR set, renews\n"
+      "while it runs, releases at the end.  Exits with CMD's status, or 125\n"
+      "when CMD was never started.  BKCTL_TLS_DIR holds ca.pem, cert.pem and\n"
+      "key.pem, as buildctl --tlsdir wants them.\n",
+      BK_TAKES_SESSION, 1, -1, bk_cmd_run },
+
+    { "buildctl", "-- ARGS ...", "run buildctl on a worker of the pool",
+      "As run, with buildctl given its address and certificates.  buildctl\n"
+      "is taken from BKCTL_BUILDCTL or from PATH.\n",
+      BK_TAKES_SESSION, 1, -1, bk_cmd_buildctl },
+
+    { "build", "-- ARGS ...", "docker buildx build on a worker of the pool",
+      "As run, with `docker buildx build` (or `buildx build`) on a builder\n"
+      "that is made for it and removed after; your default builder stays as\n"
+      "it is.  BKCTL_BUILDX names another buildx program.\n",
+      BK_TAKES_SESSION, 1, -1, bk_cmd_build },
+
+    { "release", "[FILE]", "give an allocation back",
+      "FILE is alloc.json or holds a token alone; - is stdin.  Without it:\n"
+      "--token-file, or $BKCTL_TLS_DIR/alloc.json.\n",
+      BK_TAKES_API|BK_TAKES_TOKEN|BK_TAKES_JSON, 0, 1, bk_cmd_release },
+
+    { "renew", "[FILE]", "make an allocation last longer",
+      "FILE as for release.  The new certificate is written beside\n"
+      "alloc.json, or into --out.\n",
+      BK_TAKES_API|BK_TAKES_TOKEN|BK_TAKES_TTL|BK_TAKES_OUT|BK_TAKES_JSON,
+      0, 1, bk_cmd_renew },
+
+    { "revoke", "ID", "end somebody's allocation, with a reason",
+      "ID is what `bkctl allocations` shows.  The reason is what the person\n"
+      "at the other end reads, so it must be given.\n",
+      BK_TAKES_API|BK_TAKES_REASON|BK_TAKES_JSON, 1, 1, bk_cmd_revoke },
+
+    { "status", "", "how the gateway is",
+      "Health checks, endpoint, pools, workers, allocations, and the route\n"
+      "table.  Exits 5 when the API cannot be reached, 1 when a check "
+      "fails.\n",
+      BK_TAKES_API|BK_TAKES_JSON|BK_TAKES_TABLE, 0, 0, bk_cmd_status },
+
+    { "pools", "", "list pools", "", BK_TAKES_LIST, 0, 0, bk_cmd_pools },
+
+    { "workers", "", "list workers", "", BK_TAKES_LIST, 0, 0,
+      bk_cmd_workers },
+
+    { "allocations", "", "list allocations, the ended ones too", "",
+      BK_TAKES_LIST, 0, 0, bk_cmd_allocations },
+
+    { "routes", "", "print the route table that nginx reads",
+      "Reads the table's file itself; plugin-host need not run.\n",
+      BK_TAKES_JSON|BK_TAKES_TABLE|BK_TAKES_FILTER, 0, 0, bk_cmd_routes },
+
+    { "completion", "bash|zsh|fish", "print a completion script",
+      "For instance: source <(bkctl completion bash)\n",
+      0, 1, 1, bk_cmd_completion },
+
+    { "help", "[VERB]", "print help", "", 0, 0, 1, bk_cmd_help },
+
+    { "version", "", "print the version", "", BK_TAKES_JSON, 0, 0,
+      bk_cmd_version },
+
+    { NULL, NULL, NULL, NULL, 0, 0, 0, NULL }
+};
+
+
+int
+main(int argc, char **argv)
+{
+    int               rc;
+    bk_args_t         args;
+    const char       *name;
+    const bk_verb_t  *verb;
+
+    /* an answer that cannot be written must not look like a crash */
+    signal(SIGPIPE, SIG_IGN);
+
+    if (argc < 2) {
+        return bk_main_usage(BK_EXIT_USAGE);
+    }
+
+    name = argv[1];
+
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        name = "help";
+
+    } else if (strcmp(name, "--version") == 0) {
+        name = "version";
+    }
+
+    verb = bk_verb_find(name);
+
+    if (verb == NULL) {
+        return bk_main_unknown(name);
+    }
+
+    if (bk_args_parse(&args, verb, argc - 1, argv + 1) != 0) {
+        /* 125: the command whose status we would pass on never ran */
+        return verb->takes & BK_TAKES_COMMAND ? BK_EXIT_NOT_STARTED
+                                              : BK_EXIT_USAGE;
+    }
+
+    if (args.help) {
+        bk_args_help(stdout, verb);
+        return bk_out_flush();
+    }
+
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+
+    rc = verb->run(&args);
+
+    if (rc != 0 && verb->takes & BK_TAKES_COMMAND) {
+        return rc;
+    }
+
+    return rc == 0 ? bk_out_flush() : rc;
+}
+
+
+const bk_verb_t *
+bk_verb_find(const char *name)
+{
+    const bk_verb_t  *v;
+
+    for (v = bk_verbs; v->name; v++) {
+        if (strcmp(v->name, name) == 0) {
+            return v;
+        }
+    }
+
+    return NULL;
+}
+
+
+static const bk_verb_t *
+bk_verb_like(const char *name)
+{
+    const bk_verb_t  *v;
+
+    for (v = bk_verbs; v->name; v++) {
+        if (bk_args_alike(name, v->name)) {
+            return v;
+        }
+    }
+
+    return NULL;
+}
+
+
+static int
+bk_main_unknown(const char *name)
+{
+    const bk_verb_t  *like;
+
+    like = bk_verb_like(name);
+
+    bk_out_error(name[0] == '-' ? "flags come after the verb: \"%s\""
+                                : "there is no verb \"%s\"", name);
+
+    if (like) {
+        bk_out_hint("did you mean \"bkctl %s\"?", like->name);
+
+    } else {
+        bk_out_hint("\"bkctl help\" lists the verbs");
+    }
+
+    return BK_EXIT_USAGE;
+}
+
+
+static int
+bk_main_usage(int rc)
+{
+    FILE             *f;
+    const bk_verb_t  *v;
+
+    f = rc == 0 ? stdout : stderr;
+
+    fprintf(f, "bkctl: workers of a pool gateway for BuildKit\n\n"
+               "usage: bkctl VERB [flags]\n\n");
+
+    for (v = bk_verbs; v->name; v++) {
+        fprintf(f, "  %-12s %s\n", v->name, v->summary);
+    }
+
+    fprintf(f, "\n\"bkctl VERB --help\" says more, \"man bkctl\" says all.\n"
+               "The API is at BKCTL_ENDPOINT, by default\n"
+               "%s\n", BK_ENDPOINT_DEFAULT);
+
+    return rc;
+}
+
+
+int
+bk_cmd_help(const bk_args_t *args)
+{
+    const bk_verb_t  *verb;
+
+    if (args->argc == 0) {
+        return bk_main_usage(BK_EXIT_OK);
+    }
+
+    verb = bk_verb_find(args->argv[0]);
+
+    if (verb == NULL) {
+        return bk_main_unknown(args->argv[0]);
+    }
+
+    bk_args_help(stdout, verb);
+
+    return BK_EXIT_OK;
+}
+
+
+int
+bk_cmd_version(const bk_args_t *args)
+{
+    json_t  *json;
+
+    if (!args->json) {
+        printf("bkctl %s\n", BK_VERSION);
+        return BK_EXIT_OK;
+    }
+
+    json = json_pack("{s:s, s:s}", "name", "bkctl", "version", BK_VERSION);
+    bk_out_json(json);
+    json_decref(json);
+
+    return BK_EXIT_OK;
+}

@@ -1,0 +1,236 @@
+/*
+ * bkctl build: docker buildx build on a worker of the pool.
+ *
+ * The builder is named for the allocation, made in the user's own
+ * configuration folder (whose node id lets buildkitd reuse an earlier upload
+ * of the context) but never made the current one, and removed after.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bkctl.h"
+
+
+#define BK_BUILDX_TIMEOUT_MS  30000
+
+
+static int bk_build_tool(bk_argv_t *tool);
+static char *bk_build_plugin(void);
+static int bk_build_create(bk_session_t *s, const bk_argv_t *tool);
+static int bk_build_build(bk_session_t *s, const bk_argv_t *tool);
+static void bk_build_remove(bk_session_t *s, const bk_argv_t *tool);
+static void bk_build_copy(bk_argv_t *argv, const bk_argv_t *tool);
+
+
+int
+bk_cmd_build(const bk_args_t *args)
+{
+    int           i, rc;
+    bk_argv_t     tool = { NULL, 0 };
+    bk_session_t  s;
+
+    for (i = 0; i < args->argc; i++) {
+        if (strcmp(args->argv[i], "--builder") == 0
+            || strncmp(args->argv[i], "--builder=", 10) == 0)
+        {
+            bk_args_usage(args->verb, "\"%s\": the builder is bkctl's to "
+                          "choose", args->argv[i]);
+            return BK_EXIT_NOT_STARTED;
+        }
+    }
+
+    if (bk_build_tool(&tool) != 0) {
+        return BK_EXIT_NOT_STARTED;
+    }
+
+    rc = BK_EXIT_NOT_STARTED;
+
+    if (bk_session_open(&s, args) == 0 && bk_build_create(&s, &tool) == 0) {
+        rc = s.interrupted ? BK_EXIT_NOT_STARTED
+                           : bk_build_build(&s, &tool);
+        bk_build_remove(&s, &tool);
+    }
+
+    bk_session_close(&s);
+    bk_argv_free(&tool);
+
+    return rc;
+}
+
+
+static int
+bk_build_tool(bk_argv_t *tool)
+{
+    char        *program, *plugin, *slash;
+    const char  *env;
+
+    env = getenv("BKCTL_BUILDX");
+
+    if (env && *env) {
+        program = bk_session_program("BKCTL_BUILDX", NULL);
+
+        if (program == NULL) {
+            bk_out_error("BKCTL_BUILDX is \"%s\", which cannot be run", env);
+            return -1;
+        }
+
+        bk_argv_add(tool, "%s", program);
+        slash = strrchr(program, '/');
+
+        if (strcmp(slash + 1, "docker") == 0) {
+            bk_argv_add(tool, "buildx");
+        }
+
+        free(program);
+        return 0;
+    }
+
+    program = bk_session_program(NULL, "docker");
+    plugin = bk_build_plugin();
+
+    if (program && plugin) {
+        bk_argv_add(tool, "%s", program);
+        bk_argv_add(tool, "buildx");
+
+    } else {
+        free(program);
+        program = bk_session_program(NULL, "buildx");
+
+        if (program || plugin) {
+            bk_argv_add(tool, "%s", program ? program : plugin);
+        }
+    }
+
+    free(program);
+    free(plugin);
+
+    if (tool->n == 0) {
+        bk_out_error("neither docker buildx nor buildx is to be found");
+        bk_out_hint("install buildx, or set BKCTL_BUILDX to where it is");
+        return -1;
+    }
+
+    return 0;
+}
+
+
+/* Where docker looks for its plugins. */
+
+static char *
+bk_build_plugin(void)
+{
+    char        *path;
+    size_t       i;
+    const char  *home, *config;
+    const char  *dirs[] = { "/usr/local/lib/docker", "/usr/local/libexec/docker",
+                            "/usr/lib/docker", "/usr/libexec/docker" };
+
+    config = getenv("DOCKER_CONFIG");
+    home = getenv("HOME");
+    path = NULL;
+
+    if (config && *config) {
+        if (asprintf(&path, "%s/cli-plugins/docker-buildx", config) < 0) {
+            abort();
+        }
+
+    } else if (home && asprintf(&path, "%s/.docker/cli-plugins/docker-buildx",
+                                home) < 0)
+    {
+        abort();
+    }
+
+    if (path && access(path, X_OK) == 0) {
+        return path;
+    }
+
+    for (i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+        free(path);
+
+        if (asprintf(&path, "%s/cli-plugins/docker-buildx", dirs[i]) < 0) {
+            abort();
+        }
+
+        if (access(path, X_OK) == 0) {
+            return path;
+        }
+    }
+
+    free(path);
+
+    return NULL;
+}
+
+
+static int
+bk_build_create(bk_session_t *s, const bk_argv_t *tool)
+{
+    int        rc;
+    bk_argv_t  argv = { NULL, 0 };
+
+    bk_build_copy(&argv, tool);
+    bk_argv_add(&argv, "create");
+    bk_argv_add(&argv, "--name");
+    bk_argv_add(&argv, "bkctl-%s", s->id);
+    bk_argv_add(&argv, "--driver");
+    bk_argv_add(&argv, "remote");
+    bk_argv_add(&argv, "--driver-opt");
+    bk_argv_add(&argv, "cacert=%s/ca.pem,cert=%s/cert.pem,key=%s/key.pem",
+                s->dir, s->dir, s->dir);
+    bk_argv_add(&argv, "%s", bk_alloc_endpoint(s->answer));
+
+    rc = bk_session_quiet(s, argv.v, BK_BUILDX_TIMEOUT_MS);
+    bk_argv_free(&argv);
+
+    return rc;
+}
+
+
+static int
+bk_build_build(bk_session_t *s, const bk_argv_t *tool)
+{
+    int        i, rc;
+    bk_argv_t  argv = { NULL, 0 };
+
+    bk_build_copy(&argv, tool);
+    bk_argv_add(&argv, "build");
+    bk_argv_add(&argv, "--builder");
+    bk_argv_add(&argv, "bkctl-%s", s->id);
+
+    for (i = 0; i < s->args->argc; i++) {
+        bk_argv_add(&argv, "%s", s->args->argv[i]);
+    }
+
+    rc = bk_session_run(s, argv.v);
+    bk_argv_free(&argv);
+
+    return rc;
+}
+
+
+static void
+bk_build_remove(bk_session_t *s, const bk_argv_t *tool)
+{
+    bk_argv_t  argv = { NULL, 0 };
+
+    bk_build_copy(&argv, tool);
+    bk_argv_add(&argv, "rm");
+    bk_argv_add(&argv, "--force");
+    bk_argv_add(&argv, "bkctl-%s", s->id);
+
+    bk_session_quiet(s, argv.v, BK_BUILDX_TIMEOUT_MS);
+    bk_argv_free(&argv);
+}
+
+
+static void
+bk_build_copy(bk_argv_t *argv, const bk_argv_t *tool)
+{
+    size_t  i;
+
+    for (i = 0; i < tool->n; i++) {
+        bk_argv_add(argv, "%s", tool->v[i]);
+    }
+}

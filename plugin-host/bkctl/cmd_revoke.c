@@ -1,0 +1,66 @@
+/* bkctl revoke: an operator ends somebody's allocation. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "bkctl.h"
+
+
+int
+bk_cmd_revoke(const bk_args_t *args)
+{
+    int               rc;
+    char             *path, *reason;
+    json_t           *body;
+    const char       *id;
+    bk_api_reply_t    r;
+    bk_api_request_t  req = { .method = "DELETE", .fd = -1 };
+
+    id = args->argv[0];
+
+    if (strspn(id, "0123456789abcdef") != strlen(id) || strlen(id) < 12
+        || strlen(id) > 64)
+    {
+        /* it may be a token: not repeated */
+
+        if (strlen(id) < 43) {
+            return bk_args_usage(args->verb, "\"%s\" is no allocation's id: "
+                                 "12 hex digits, see bkctl allocations", id);
+        }
+
+        return bk_args_usage(args->verb, "this is no allocation's id: 12 hex "
+                             "digits, see bkctl allocations");
+    }
+
+    body = json_pack("{s:s}", "reason", args->reason);
+
+    if (body == NULL) {
+        return bk_args_usage(args->verb, "the reason is not valid UTF-8");
+    }
+
+    reason = bk_api_escape(args->reason);
+
+    if (asprintf(&path, "/api/v1/allocations/%s?reason=%s", id, reason) < 0) {
+        abort();
+    }
+
+    req.path = path;
+    rc = bk_api_call(args, &req, &r);
+
+    if (rc != BK_EXIT_OK) {
+        bk_api_complain(&r);
+
+    } else if (args->json) {
+        bk_out_json(r.json);
+
+    } else {
+        printf("revoked %.12s\n", id);
+    }
+
+    bk_api_reply_free(&r);
+    json_decref(body);
+    free(reason);
+    free(path);
+
+    return rc;
+}

@@ -1,0 +1,202 @@
+/*
+ * bkctl status: how the gateway is, on one page.
+ *
+ * Health from the API, pools from the API, the route table from its file.
+ * A check that fails is exit 1, an API that cannot be reached exit 5.  Where
+ * bkctl runs on another machine there is no table: that is no fault.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bkctl.h"
+
+
+typedef struct {
+    json_t  *health;
+    json_t  *pools;
+    json_t  *table;         /* NULL: see table_error */
+    char     table_error[400];
+    int      failed;        /* a check did */
+} bk_status_t;
+
+
+static int bk_status_health(const bk_args_t *args, bk_status_t *st);
+static int bk_status_checks(bk_status_t *st, int print);
+static void bk_status_json(const bk_args_t *args, const bk_status_t *st);
+static void bk_status_print(const bk_args_t *args, bk_status_t *st);
+static void bk_status_table(const bk_status_t *st);
+
+
+int
+bk_cmd_status(const bk_args_t *args)
+{
+    int          rc;
+    bk_status_t  st;
+
+    memset(&st, 0, sizeof(bk_status_t));
+
+    if (access(args->table, F_OK) != 0 && errno == ENOENT) {
+        snprintf(st.table_error, sizeof(st.table_error),
+                 "the route table %s does not exist here", args->table);
+
+    } else {
+        bk_routes_read(args, 0, &st.table, st.table_error,
+                       sizeof(st.table_error));
+    }
+
+    rc = bk_status_health(args, &st);
+
+    if (rc == BK_EXIT_OK) {
+        rc = bk_api_get(args, "/api/v1/pools", &st.pools);
+    }
+
+    if (rc == BK_EXIT_OK) {
+        st.failed |= bk_status_checks(&st, 0);
+
+        if (args->json) {
+            bk_status_json(args, &st);
+
+        } else {
+            bk_status_print(args, &st);
+        }
+
+        rc = st.failed ? BK_EXIT_FAILED : BK_EXIT_OK;
+
+    } else if (!args->json) {
+        bk_status_table(&st);       /* builds may go on all the same */
+    }
+
+    json_decref(st.health);
+    json_decref(st.pools);
+    json_decref(st.table);
+
+    return rc;
+}
+
+
+/* 503 with checks is an answer, not a failure to answer. */
+
+static int
+bk_status_health(const bk_args_t *args, bk_status_t *st)
+{
+    int               rc;
+    bk_api_reply_t    r;
+    bk_api_request_t  req = { .method = "GET", .path = "/api/v1/health",
+                              .fd = -1 };
+
+    rc = bk_api_call(args, &req, &r);
+
+    if (rc != BK_EXIT_OK && !(r.status == 503 && json_is_object(r.json))) {
+        bk_api_complain(&r);
+        bk_api_reply_free(&r);
+        return rc;
+    }
+
+    st->failed = r.status != 200;
+    st->health = r.json;
+
+    return BK_EXIT_OK;
+}
+
+
+/* {"checks": {"table": "ok", ...}}, or objects with a status each */
+
+static int
+bk_status_checks(bk_status_t *st, int print)
+{
+    int          failed;
+    json_t      *checks, *check;
+    const char  *name, *status, *message;
+
+    failed = 0;
+    checks = json_object_get(st->health, "checks");
+
+    json_object_foreach(checks, name, check) {
+        message = "";
+
+        if (json_is_object(check)) {
+            status = bk_out_string(check, "status");
+            message = bk_out_text(check, "message");
+
+        } else if (json_is_boolean(check)) {
+            status = json_is_true(check) ? "ok" : "failed";
+
+        } else {
+            status = json_string_value(check);
+        }
+
+        if (status == NULL || strcmp(status, "ok") != 0) {
+            failed = 1;
+        }
+
+        if (print) {
+            printf("check %-12s %s%s%s\n", name, status ? status : "?",
+                   *message ? ": " : "", message);
+        }
+    }
+
+    return failed;
+}
+
+
+static void
+bk_status_json(const bk_args_t *args, const bk_status_t *st)
+{
+    json_t  *json;
+
+    json = json_pack("{s:s, s:b, s:O, s:O, s:O*}",
+                     "api", args->endpoint, "healthy", !st->failed,
+                     "health", st->health, "pools", st->pools,
+                     "table", st->table);
+
+    if (st->table == NULL) {
+        json_object_set_new(json, "tableError",
+                            json_string(st->table_error));
+    }
+
+    bk_out_json(json);
+    json_decref(json);
+}
+
+
+static void
+bk_status_print(const bk_args_t *args, bk_status_t *st)
+{
+    size_t       i;
+    json_t      *pool;
+    const char  *gateway;
+
+    gateway = bk_out_text(st->health, "gatewayEndpoint");
+
+    if (*gateway == '\0') {
+        json_array_foreach(st->pools, i, pool) {
+            gateway = bk_out_text(pool, "endpoint");
+        }
+    }
+
+    printf("api %s: %s\n", args->endpoint,
+           st->failed ? "a check fails" : "healthy");
+
+    if (*gateway) {
+        printf("gateway %s\n", gateway);
+    }
+
+    bk_status_checks(st, 1);
+    bk_status_table(st);
+    putchar('\n');
+    bk_list_pools(args, st->pools);
+}
+
+
+static void
+bk_status_table(const bk_status_t *st)
+{
+    if (st->table) {
+        bk_routes_line(st->table);
+
+    } else {
+        printf("%s\n", st->table_error);
+    }
+}

@@ -1,0 +1,248 @@
+/*
+ * Lists: pools, workers, allocations.
+ *
+ * Fields that an answer lacks are shown as "-": an older or newer API is
+ * still worth looking at.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "bkctl.h"
+
+
+static const json_t *bk_list_array(const json_t *json);
+static int bk_list_match(const bk_args_t *args, const json_t *item,
+    const char *key);
+static char *bk_list_count(const json_t *item, const char *key, char *buf,
+    size_t size);
+
+
+int
+bk_list(const bk_args_t *args, const char *path,
+    void (*print)(const bk_args_t *args, const json_t *array))
+{
+    int            rc;
+    char          *full;
+    json_t        *json;
+    const json_t  *array;
+
+    full = bk_api_list_path(args, path);
+    rc = bk_api_get(args, full, &json);
+    free(full);
+
+    if (rc != BK_EXIT_OK) {
+        return rc;
+    }
+
+    array = bk_list_array(json);
+
+    if (array == NULL) {
+        bk_out_error("the API at %s answered with something that is not a "
+                     "list", args->endpoint);
+        bk_out_hint("is BKCTL_ENDPOINT the gateway's API?");
+        rc = BK_EXIT_FAILED;
+
+    } else if (args->json) {
+        rc = bk_out_json(json);
+
+    } else {
+        print(args, array);
+        rc = bk_out_flush();
+    }
+
+    json_decref(json);
+
+    return rc;
+}
+
+
+/* A list, or an object with one list in it. */
+
+static const json_t *
+bk_list_array(const json_t *json)
+{
+    json_t      *value;
+    const char  *key;
+
+    if (json_is_array(json)) {
+        return json;
+    }
+
+    json_object_foreach((json_t *) json, key, value) {
+        if (json_is_array(value)) {
+            return value;
+        }
+    }
+
+    return NULL;
+}
+
+
+void
+bk_list_pools(const bk_args_t *args, const json_t *array)
+{
+    char         n[6][24];
+    size_t       i;
+    json_t      *pool, *w;
+    bk_rows_t   *rows;
+    const char  *header[] = { "POOL", "STATUS", "WORKERS", "READY", "IDLE",
+                              "ALLOCATED", "QUEUE", "SHARED", "ENDPOINT" };
+
+    rows = bk_rows_new(9);
+    bk_rows_add(rows, header);
+
+    json_array_foreach(array, i, pool) {
+        if (!bk_list_match(args, pool, "name")) {
+            continue;
+        }
+
+        if (args->names) {
+            puts(bk_out_text(pool, "name"));
+            continue;
+        }
+
+        w = json_object_get(pool, "workers");
+
+        bk_rows_add(rows, (const char *[]) {
+            bk_out_string(pool, "name"), bk_out_string(pool, "status"),
+            json_is_object(w) ? bk_list_count(w, "total", n[0], sizeof(n[0]))
+                     : bk_list_count(pool, "workers", n[0], sizeof(n[0])),
+            bk_list_count(w, "ready", n[1], sizeof(n[1])),
+            bk_list_count(w, "idle", n[2], sizeof(n[2])),
+            bk_list_count(pool, "allocations", n[3], sizeof(n[3])),
+            bk_list_count(pool, "queue", n[4], sizeof(n[4])),
+            json_is_true(json_object_get(pool, "shared")) ? "yes" : "no",
+            bk_out_string(pool, "endpoint") });
+    }
+
+    if (!args->names) {
+        bk_rows_print(rows);
+    }
+
+    bk_rows_free(&rows);
+}
+
+
+void
+bk_list_workers(const bk_args_t *args, const json_t *array)
+{
+    char         n[24];
+    size_t       i;
+    json_t      *worker;
+    bk_rows_t   *rows;
+    const char  *header[] = { "WORKER", "POOL", "STATE", "ENDPOINT", "ARCH",
+                              "ALLOCATED", "MESSAGE" };
+
+    rows = bk_rows_new(7);
+    bk_rows_add(rows, header);
+
+    json_array_foreach(array, i, worker) {
+        if (!bk_list_match(args, worker, "pool")) {
+            continue;
+        }
+
+        if (args->names) {
+            puts(bk_out_text(worker, "name"));
+            continue;
+        }
+
+        bk_rows_add(rows, (const char *[]) {
+            bk_out_string(worker, "name"), bk_out_string(worker, "pool"),
+            bk_out_string(worker, "state"),
+            bk_out_string(worker, "endpoint"),
+            bk_out_string(worker, "arch"),
+            bk_list_count(worker, "allocations", n, sizeof(n)),
+            bk_out_string(worker, "message") });
+    }
+
+    if (!args->names) {
+        bk_rows_print(rows);
+    }
+
+    bk_rows_free(&rows);
+}
+
+
+void
+bk_list_allocations(const bk_args_t *args, const json_t *array)
+{
+    char         expires[64], changed[64];
+    size_t       i;
+    json_t      *a;
+    bk_rows_t   *rows;
+    const char  *header[] = { "ID", "POOL", "WORKER", "STATE", "EXPIRES",
+                              "CHANGED", "REASON" };
+
+    rows = bk_rows_new(7);
+    bk_rows_add(rows, header);
+
+    json_array_foreach(array, i, a) {
+        if (!bk_list_match(args, a, "pool")) {
+            continue;
+        }
+
+        if (args->names) {
+            puts(bk_out_text(a, "id"));
+            continue;
+        }
+
+        bk_time_relative(bk_out_string(a, "expiresAt"), expires,
+                         sizeof(expires));
+        bk_time_relative(bk_out_string(a, "changedAt"), changed,
+                         sizeof(changed));
+
+        bk_rows_add(rows, (const char *[]) {
+            bk_out_string(a, "id"), bk_out_string(a, "pool"),
+            bk_out_string(a, "worker"), bk_out_string(a, "state"), expires,
+            *bk_out_string(a, "changedAt") ? changed : "",
+            bk_out_string(a, "reason") });
+    }
+
+    if (!args->names) {
+        bk_rows_print(rows);
+    }
+
+    bk_rows_free(&rows);
+}
+
+
+/* The API filters too, but not every version of it does for every list. */
+
+static int
+bk_list_match(const bk_args_t *args, const json_t *item, const char *key)
+{
+    char         pool[700];
+    const char  *value;
+
+    value = bk_out_string(item, key);
+
+    if (args->pool == NULL || strchr(value, '/') == NULL) {
+        return 1;
+    }
+
+    return strcmp(value, bk_alloc_pool(args, pool, sizeof(pool))) == 0;
+}
+
+
+/* A number, or how long a list is. */
+
+static char *
+bk_list_count(const json_t *item, const char *key, char *buf, size_t size)
+{
+    json_t  *value;
+
+    value = json_object_get(item, key);
+
+    if (json_is_integer(value)) {
+        snprintf(buf, size, "%lld", (long long) json_integer_value(value));
+
+    } else if (json_is_array(value)) {
+        snprintf(buf, size, "%zu", json_array_size(value));
+
+    } else {
+        buf[0] = '\0';
+    }
+
+    return buf;
+}

@@ -1,0 +1,307 @@
+
+/*
+ * Load-time checks: a configuration that could let an unverified client
+ * through, or leave a worker unverified without anybody knowing, does not
+ * load or is warned about, with the server's file and line.
+ *
+ * Called from postconfiguration only: conf merging is done, the SSL_CTX of
+ * every server exists.
+ */
+
+
+#include "ngx_stream_buildkit_module.h"
+
+
+static ngx_int_t ngx_stream_buildkit_check_server(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf);
+static ngx_int_t ngx_stream_buildkit_check_listen(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf);
+static ngx_int_t ngx_stream_buildkit_check_tls(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf);
+static ngx_int_t ngx_stream_buildkit_check_proxy(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf);
+static ngx_flag_t *ngx_stream_buildkit_check_flag(
+    ngx_stream_core_srv_conf_t *cscf, char *name);
+static ngx_uint_t ngx_stream_buildkit_check_trust(SSL_CTX *ssl_ctx);
+
+
+ngx_int_t
+ngx_stream_buildkit_check_servers(ngx_conf_t *cf)
+{
+    ngx_uint_t                        i;
+    ngx_stream_core_srv_conf_t      **cscfp;
+    ngx_stream_core_main_conf_t      *cmcf;
+    ngx_stream_buildkit_srv_conf_t   *bscf;
+    ngx_stream_buildkit_ssl_conf_t   *sslcf;
+
+    cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
+
+    cscfp = cmcf->servers.elts;
+
+    for (i = 0; i < cmcf->servers.nelts; i++) {
+        bscf = cscfp[i]->ctx->srv_conf[ngx_stream_buildkit_module.ctx_index];
+
+        if (!bscf->enable) {
+            continue;
+        }
+
+        if (ngx_stream_buildkit_check_server(cf, cscfp[i]) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        sslcf = cscfp[i]->ctx->srv_conf[ngx_stream_ssl_module.ctx_index];
+
+        if (ngx_stream_buildkit_verify_init(cf, bscf, sslcf) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_check_server(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf)
+{
+    ngx_stream_buildkit_main_conf_t  *bmcf;
+
+    bmcf = ngx_stream_conf_get_module_main_conf(cf,
+                                                ngx_stream_buildkit_module);
+
+    if (bmcf->zone == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit on\" needs \"buildkit_table\" "
+                      "in the stream block, server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (bmcf->balancers == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit on\" needs \"proxy_pass\" to an upstream "
+                      "with \"buildkit;\" inside, and there is no such "
+                      "upstream, server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (ngx_stream_buildkit_check_listen(cf, cscf) != NGX_OK
+        || ngx_stream_buildkit_check_tls(cf, cscf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_stream_buildkit_check_proxy(cf, cscf);
+}
+
+
+/* every listen of the server must be TLS over TCP */
+
+static ngx_int_t
+ngx_stream_buildkit_check_listen(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf)
+{
+    ngx_str_t                    *text;
+    ngx_uint_t                    i;
+    ngx_stream_core_main_conf_t  *cmcf;
+#if (nginx_version < 1025005)
+    ngx_stream_listen_t          *ls;
+#else
+    ngx_uint_t                    a, n;
+    ngx_stream_conf_addr_t       *addr;
+    ngx_stream_conf_port_t       *port;
+    ngx_stream_core_srv_conf_t  **servers;
+#endif
+
+    cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
+    text = NULL;
+
+#if (nginx_version < 1025005)
+
+    ls = cmcf->listen.elts;
+
+    for (i = 0; i < cmcf->listen.nelts; i++) {
+        if (ls[i].ctx->srv_conf == cscf->ctx->srv_conf
+            && (!ls[i].ssl || ls[i].type != SOCK_STREAM))
+        {
+            text = &ls[i].addr_text;
+        }
+    }
+
+#else
+
+    if (cmcf->ports == NULL) {
+        return NGX_OK;
+    }
+
+    port = cmcf->ports->elts;
+
+    for (i = 0; i < cmcf->ports->nelts; i++) {
+        addr = port[i].addrs.elts;
+
+        for (a = 0; a < port[i].addrs.nelts; a++) {
+            if (addr[a].opt.ssl && addr[a].opt.type == SOCK_STREAM) {
+                continue;
+            }
+
+            servers = addr[a].servers.elts;
+
+            for (n = 0; n < addr[a].servers.nelts; n++) {
+                if (servers[n] == cscf) {
+                    text = &addr[a].opt.addr_text;
+                }
+            }
+        }
+    }
+
+#endif
+
+    if (text == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                  "\"buildkit on\" needs \"ssl\" in each \"listen\" of its "
+                  "server, \"listen %V\" has none, server in %s:%ui",
+                  text, cscf->file_name, cscf->line);
+
+    return NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_check_tls(ngx_conf_t *cf, ngx_stream_core_srv_conf_t *cscf)
+{
+    ngx_stream_buildkit_ssl_conf_t  *sslcf;
+
+    sslcf = cscf->ctx->srv_conf[ngx_stream_ssl_module.ctx_index];
+
+    if (sslcf->ssl.ctx == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit on\" needs \"listen ... ssl\" and "
+                      "\"ssl_certificate\", server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (sslcf->verify == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit on\" needs \"ssl_verify_client\" "
+                      "optional_no_ca (or on), server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (ngx_stream_buildkit_check_trust(sslcf->ssl.ctx) == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit on\" needs a CA to verify clients with: "
+                      "no certificate in \"ssl_trusted_certificate\" or "
+                      "\"ssl_client_certificate\", server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_check_proxy(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf)
+{
+    ngx_flag_t  *ssl, *verify, *reuse, *next;
+
+    ssl = ngx_stream_buildkit_check_flag(cscf, "proxy_ssl");
+    verify = ngx_stream_buildkit_check_flag(cscf, "proxy_ssl_verify");
+    reuse = ngx_stream_buildkit_check_flag(cscf, "proxy_ssl_session_reuse");
+    next = ngx_stream_buildkit_check_flag(cscf, "proxy_next_upstream");
+
+    if (reuse && !*reuse) {
+
+        /* the core then never calls the balancer's set_session */
+
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"proxy_ssl_session_reuse off\" cannot be used with "
+                      "\"buildkit on\": workers would see no ALPN, "
+                      "server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (next && !*next) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"proxy_next_upstream off\" cannot be used with "
+                      "\"buildkit on\", server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (ssl && !*ssl) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"proxy_ssl\" is off: builds and their secrets go to "
+                      "workers in the clear, server in %s:%ui",
+                      cscf->file_name, cscf->line);
+
+    } else if (verify && !*verify) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"proxy_ssl_verify\" is off: anybody at a worker's "
+                      "address is taken for the worker, server in %s:%ui",
+                      cscf->file_name, cscf->line);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The proxy's conf is private, its command table is not: that has the offset
+ * of each flag.  NULL if there is no such directive, or it is no flag.
+ */
+
+static ngx_flag_t *
+ngx_stream_buildkit_check_flag(ngx_stream_core_srv_conf_t *cscf, char *name)
+{
+    char           *conf;
+    size_t          len;
+    ngx_command_t  *cmd;
+
+    conf = cscf->ctx->srv_conf[ngx_stream_proxy_module.ctx_index];
+    len = ngx_strlen(name);
+
+    for (cmd = ngx_stream_proxy_module.commands; cmd->name.len; cmd++) {
+
+        if (cmd->name.len == len
+            && ngx_strncmp(cmd->name.data, name, len) == 0
+            && cmd->set == ngx_conf_set_flag_slot)
+        {
+            return (ngx_flag_t *) (conf + cmd->offset);
+        }
+    }
+
+    return NULL;
+}
+
+
+/* how many CA certificates an SSL_CTX trusts, from whichever directive */
+
+static ngx_uint_t
+ngx_stream_buildkit_check_trust(SSL_CTX *ssl_ctx)
+{
+    int                     i;
+    ngx_uint_t              n;
+    STACK_OF(X509_OBJECT)  *objects;
+
+    n = 0;
+    objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(ssl_ctx));
+
+    for (i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+        if (X509_OBJECT_get_type(sk_X509_OBJECT_value(objects, i))
+            == X509_LU_X509)
+        {
+            n++;
+        }
+    }
+
+    return n;
+}

@@ -1,0 +1,191 @@
+
+/*
+ * Just as much HTTP/2 as it takes to refuse a client: the preface, frame
+ * headers, which stream a header block opens and where the block ends.
+ *
+ * Called by the reply with the bytes of a client that is being refused.
+ * Decodes no HPACK, keeps no stream states, skips payloads unread.  Must
+ * survive anything: the client may be verified, its program is not.
+ */
+
+
+#include "ngx_stream_buildkit_parse.h"
+
+#include <string.h>
+
+
+#define NGX_STREAM_BUILDKIT_PREFACE      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define NGX_STREAM_BUILDKIT_PREFACE_LEN  24
+
+/* what every peer may send unless it was told otherwise */
+#define NGX_STREAM_BUILDKIT_FRAME_MAX    16384
+
+#define NGX_STREAM_BUILDKIT_HEADERS      0x01
+#define NGX_STREAM_BUILDKIT_SETTINGS     0x04
+#define NGX_STREAM_BUILDKIT_PING         0x06
+#define NGX_STREAM_BUILDKIT_CONTINUATION 0x09
+
+#define NGX_STREAM_BUILDKIT_ACK          0x01
+#define NGX_STREAM_BUILDKIT_END_HEADERS  0x04
+
+
+static int ngx_stream_buildkit_h2_begin(ngx_stream_buildkit_h2_t *h2);
+static ngx_stream_buildkit_h2_e ngx_stream_buildkit_h2_end(
+    ngx_stream_buildkit_h2_t *h2);
+
+
+ngx_stream_buildkit_h2_e
+ngx_stream_buildkit_h2_parse(ngx_stream_buildkit_h2_t *h2,
+    unsigned char **pos, unsigned char *last)
+{
+    size_t                     n, left;
+    unsigned char             *p;
+    ngx_stream_buildkit_h2_e   rc;
+
+    p = *pos;
+
+    while (p < last) {
+        left = (size_t) (last - p);
+
+        if (h2->preface < NGX_STREAM_BUILDKIT_PREFACE_LEN) {
+            n = NGX_STREAM_BUILDKIT_PREFACE_LEN - h2->preface;
+            n = (n < left) ? n : left;
+
+            if (memcmp(p, &NGX_STREAM_BUILDKIT_PREFACE[h2->preface], n) != 0) {
+                return ngx_stream_buildkit_h2_error;
+            }
+
+            h2->preface += (uint32_t) n;
+            p += n;
+            continue;
+        }
+
+        if (h2->head < sizeof(h2->frame)) {
+            n = sizeof(h2->frame) - h2->head;
+            n = (n < left) ? n : left;
+
+            memcpy(&h2->frame[h2->head], p, n);
+            h2->head += (uint32_t) n;
+            p += n;
+
+            if (h2->head < sizeof(h2->frame)) {
+                break;
+            }
+
+            if (!ngx_stream_buildkit_h2_begin(h2)) {
+                return ngx_stream_buildkit_h2_error;
+            }
+
+        } else {
+            n = (h2->rest < left) ? h2->rest : left;
+
+            if (h2->type == NGX_STREAM_BUILDKIT_PING) {
+                memcpy(&h2->ping[h2->npayload], p, n);
+                h2->npayload += (uint32_t) n;
+            }
+
+            h2->rest -= (uint32_t) n;
+            p += n;
+        }
+
+        if (h2->rest) {
+            continue;
+        }
+
+        h2->head = 0;
+        rc = ngx_stream_buildkit_h2_end(h2);
+
+        if (rc != ngx_stream_buildkit_h2_again) {
+            *pos = p;
+            return rc;
+        }
+    }
+
+    *pos = p;
+
+    return ngx_stream_buildkit_h2_again;
+}
+
+
+/* a frame header is complete; 0: the client broke the protocol */
+
+static int
+ngx_stream_buildkit_h2_begin(ngx_stream_buildkit_h2_t *h2)
+{
+    unsigned char  *f;
+
+    f = h2->frame;
+
+    h2->rest = (uint32_t) f[0] << 16 | (uint32_t) f[1] << 8 | f[2];
+    h2->type = f[3];
+    h2->flags = f[4];
+    h2->stream = (uint32_t) (f[5] & 0x7f) << 24 | (uint32_t) f[6] << 16
+                 | (uint32_t) f[7] << 8 | f[8];
+    h2->npayload = 0;
+
+    if (h2->rest > NGX_STREAM_BUILDKIT_FRAME_MAX) {
+        return 0;
+    }
+
+    /* nothing may come between a header block and its continuation */
+
+    if ((h2->type == NGX_STREAM_BUILDKIT_CONTINUATION) != (h2->open != 0)
+        || (h2->open && h2->stream != h2->open))
+    {
+        return 0;
+    }
+
+    switch (h2->type) {
+
+    case NGX_STREAM_BUILDKIT_HEADERS:
+        return (h2->stream & 1) != 0;
+
+    case NGX_STREAM_BUILDKIT_PING:
+        return h2->stream == 0 && h2->rest == sizeof(h2->ping);
+
+    case NGX_STREAM_BUILDKIT_SETTINGS:
+        return h2->stream == 0 && h2->rest % 6 == 0;
+
+    default:
+        return 1;
+    }
+}
+
+
+/* a frame is complete */
+
+static ngx_stream_buildkit_h2_e
+ngx_stream_buildkit_h2_end(ngx_stream_buildkit_h2_t *h2)
+{
+    switch (h2->type) {
+
+    case NGX_STREAM_BUILDKIT_PING:
+        return (h2->flags & NGX_STREAM_BUILDKIT_ACK)
+               ? ngx_stream_buildkit_h2_again : ngx_stream_buildkit_h2_ping;
+
+    case NGX_STREAM_BUILDKIT_HEADERS:
+        /* a second block of a stream is its trailers: it was answered */
+        h2->fresh = h2->stream > h2->last;
+
+        if (h2->fresh) {
+            h2->last = h2->stream;
+        }
+
+        h2->open = h2->stream;
+
+        /* fall through */
+
+    case NGX_STREAM_BUILDKIT_CONTINUATION:
+        if (!(h2->flags & NGX_STREAM_BUILDKIT_END_HEADERS)) {
+            return ngx_stream_buildkit_h2_again;
+        }
+
+        h2->open = 0;
+
+        return h2->fresh ? ngx_stream_buildkit_h2_headers
+                         : ngx_stream_buildkit_h2_again;
+
+    default:
+        return ngx_stream_buildkit_h2_again;
+    }
+}

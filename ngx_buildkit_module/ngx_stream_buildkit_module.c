@@ -1,0 +1,354 @@
+
+/*
+ * The module's directives, their life, and where it hooks into nginx.
+ * Everything else is in the file that is named for it.
+ */
+
+
+#include "ngx_stream_buildkit_module.h"
+
+
+#define NGX_STREAM_BUILDKIT_CHECK_MIN  10
+#define NGX_STREAM_BUILDKIT_CHECK_MAX  10000
+
+
+static ngx_int_t ngx_stream_buildkit_init(ngx_conf_t *cf);
+static ngx_int_t ngx_stream_buildkit_init_process(ngx_cycle_t *cycle);
+static void *ngx_stream_buildkit_create_main_conf(ngx_conf_t *cf);
+static char *ngx_stream_buildkit_init_main_conf(ngx_conf_t *cf, void *conf);
+static void *ngx_stream_buildkit_create_srv_conf(ngx_conf_t *cf);
+static char *ngx_stream_buildkit_merge_srv_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static char *ngx_stream_buildkit_table(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_stream_buildkit_pool(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_stream_buildkit_check(ngx_conf_t *cf, void *post, void *data);
+
+
+static ngx_conf_post_t  ngx_stream_buildkit_check_post =
+    { ngx_stream_buildkit_check };
+
+
+static ngx_command_t  ngx_stream_buildkit_commands[] = {
+
+    { ngx_string("buildkit_table"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_stream_buildkit_table,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("buildkit_check"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_main_conf_t, check),
+      &ngx_stream_buildkit_check_post },
+
+    { ngx_string("buildkit"),
+      NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, enable),
+      NULL },
+
+    { ngx_string("buildkit"),
+      NGX_STREAM_UPS_CONF|NGX_CONF_NOARGS,
+      ngx_stream_buildkit_upstream,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("buildkit_pool"),
+      NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_stream_buildkit_pool,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_stream_module_t  ngx_stream_buildkit_module_ctx = {
+    ngx_stream_buildkit_add_variables,     /* preconfiguration */
+    ngx_stream_buildkit_init,              /* postconfiguration */
+
+    ngx_stream_buildkit_create_main_conf,  /* create main configuration */
+    ngx_stream_buildkit_init_main_conf,    /* init main configuration */
+
+    ngx_stream_buildkit_create_srv_conf,   /* create server configuration */
+    ngx_stream_buildkit_merge_srv_conf     /* merge server configuration */
+};
+
+
+ngx_module_t  ngx_stream_buildkit_module = {
+    NGX_MODULE_V1,
+    &ngx_stream_buildkit_module_ctx,       /* module context */
+    ngx_stream_buildkit_commands,          /* module directives */
+    NGX_STREAM_MODULE,                     /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_stream_buildkit_init_process,      /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_int_t
+ngx_stream_buildkit_init(ngx_conf_t *cf)
+{
+    ngx_stream_handler_pt            *h;
+    ngx_stream_core_main_conf_t      *cmcf;
+    ngx_stream_buildkit_main_conf_t  *bmcf;
+
+    bmcf = ngx_stream_conf_get_module_main_conf(cf,
+                                                ngx_stream_buildkit_module);
+
+    if (bmcf->table.len) {
+        bmcf->zone = ngx_stream_buildkit_zone_create(cf, &bmcf->table,
+                                                     bmcf->check);
+        if (bmcf->zone == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (ngx_stream_buildkit_check_servers(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
+
+    /* the first phase in which the TLS handshake is done for certain */
+
+    h = ngx_array_push(&cmcf->phases[NGX_STREAM_PREREAD_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_stream_buildkit_preread_handler;
+
+    h = ngx_array_push(&cmcf->phases[NGX_STREAM_LOG_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_stream_buildkit_log_handler;
+
+    return ngx_stream_buildkit_filter_init(cf);
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_init_process(ngx_cycle_t *cycle)
+{
+    ngx_stream_buildkit_main_conf_t  *bmcf;
+
+    /* helpers (cache manager) have no connections to route */
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    bmcf = ngx_stream_cycle_get_module_main_conf(cycle,
+                                                 ngx_stream_buildkit_module);
+
+    if (bmcf && bmcf->zone) {
+        ngx_stream_buildkit_zone_start(bmcf->zone, cycle->log);
+    }
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_stream_buildkit_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_stream_buildkit_main_conf_t  *bmcf;
+
+    bmcf = ngx_pcalloc(cf->pool, sizeof(ngx_stream_buildkit_main_conf_t));
+    if (bmcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     bmcf->table = { 0, NULL };
+     *     bmcf->zone = NULL;
+     *     bmcf->balancers = 0;
+     */
+
+    bmcf->check = NGX_CONF_UNSET_MSEC;
+
+    if (ngx_stream_buildkit_digest_init(cf, bmcf) != NGX_OK) {
+        return NULL;
+    }
+
+    bmcf->sessions = ngx_stream_buildkit_sessions_create(cf);
+    if (bmcf->sessions == NULL) {
+        return NULL;
+    }
+
+    return bmcf;
+}
+
+
+static char *
+ngx_stream_buildkit_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_stream_buildkit_main_conf_t  *bmcf = conf;
+
+    ngx_conf_init_msec_value(bmcf->check, 100);
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_stream_buildkit_create_srv_conf(ngx_conf_t *cf)
+{
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_pcalloc(cf->pool, sizeof(ngx_stream_buildkit_srv_conf_t));
+    if (bscf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     bscf->pools = NULL;
+     *     bscf->verify = 0;
+     *     bscf->chains = NULL;
+     */
+
+    bscf->enable = NGX_CONF_UNSET;
+
+    return bscf;
+}
+
+
+static char *
+ngx_stream_buildkit_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_stream_buildkit_srv_conf_t  *prev = parent;
+    ngx_stream_buildkit_srv_conf_t  *conf = child;
+
+    ngx_conf_merge_value(conf->enable, prev->enable, 0);
+
+    conf->main = ngx_stream_conf_get_module_main_conf(cf,
+                                                   ngx_stream_buildkit_module);
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_stream_buildkit_table(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_stream_buildkit_main_conf_t  *bmcf = conf;
+
+    ngx_str_t  *value;
+
+    if (bmcf->table.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "needs the path of a file";
+    }
+
+    bmcf->table = value[1];
+
+    if (ngx_conf_full_name(cf->cycle, &bmcf->table, 0) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_stream_buildkit_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_stream_buildkit_srv_conf_t  *bscf = conf;
+
+    u_char                              *slash;
+    ngx_str_t                           *value;
+    ngx_uint_t                           i;
+    ngx_stream_complex_value_t          *cv;
+    ngx_stream_compile_complex_value_t   ccv;
+
+    if (bscf->pools == NULL) {
+        bscf->pools = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                       sizeof(ngx_stream_complex_value_t));
+        if (bscf->pools == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        cv = ngx_array_push(bscf->pools);
+        if (cv == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_memzero(&ccv, sizeof(ngx_stream_compile_complex_value_t));
+
+        ccv.cf = cf;
+        ccv.value = &value[i];
+        ccv.complex_value = cv;
+
+        if (ngx_stream_compile_complex_value(&ccv) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+        if (cv->lengths) {
+            continue;
+        }
+
+        slash = ngx_strlchr(value[i].data, value[i].data + value[i].len, '/');
+
+        if (slash == NULL || slash == value[i].data
+            || slash == value[i].data + value[i].len - 1
+            || value[i].len >= BK_TABLE_POOL_LEN)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid pool \"%V\": "
+                               "pools are named namespace/name", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_stream_buildkit_check(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t  *np = data;
+
+    if (*np < NGX_STREAM_BUILDKIT_CHECK_MIN
+        || *np > NGX_STREAM_BUILDKIT_CHECK_MAX)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"buildkit_check\" must be between %dms and %ds",
+                           NGX_STREAM_BUILDKIT_CHECK_MIN,
+                           NGX_STREAM_BUILDKIT_CHECK_MAX / 1000);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}

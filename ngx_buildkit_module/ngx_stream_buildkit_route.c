@@ -1,0 +1,654 @@
+
+/*
+ * From a verified certificate to a worker or a refusal: the preread handler.
+ *
+ * The order is that of a person's questions: who are you, what do you have,
+ * may it be used here, where does it lead.  Each "no" is a text for the
+ * client.  Nothing here waits: there is one look-up in the table, and what
+ * it says at that moment counts.
+ */
+
+
+#include "ngx_stream_buildkit_module.h"
+
+
+#define NGX_STREAM_BUILDKIT_SPKI_MAX  4096
+
+
+static ngx_int_t ngx_stream_buildkit_route_token(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, u_char *key);
+static ngx_int_t ngx_stream_buildkit_route_find(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, const u_char *key,
+    ngx_stream_buildkit_route_t *route);
+static ngx_int_t ngx_stream_buildkit_route_key(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
+static ngx_int_t ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+static ngx_int_t ngx_stream_buildkit_route_state(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
+static ngx_int_t ngx_stream_buildkit_route_ended(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
+    ngx_uint_t state);
+static ngx_int_t ngx_stream_buildkit_route_worker(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
+static ngx_int_t ngx_stream_buildkit_route_keep(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
+static ngx_int_t ngx_stream_buildkit_route_address(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, bk_table_worker_data_t *w);
+static ngx_int_t ngx_stream_buildkit_route_copy(ngx_pool_t *pool,
+    ngx_str_t *dst, const char *src, size_t len);
+static void ngx_stream_buildkit_digest_cleanup(void *data);
+
+
+static ngx_str_t  ngx_stream_buildkit_states[] = {
+    ngx_string("unknown"),
+    ngx_string("queued"),
+    ngx_string("starting"),
+    ngx_string("ready"),
+    ngx_string("draining"),
+    ngx_string("expired"),
+    ngx_string("released"),
+    ngx_string("revoked"),
+    ngx_string("failed")
+};
+
+static const char  *ngx_stream_buildkit_worker_states[] = {
+    "is gone",
+    "is stopped",
+    "is starting",
+    "is ready",
+    "is draining",
+    "has failed"
+};
+
+
+ngx_int_t
+ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
+{
+    u_char                           key[NGX_STREAM_BUILDKIT_HASH_LEN];
+    ngx_int_t                        rc;
+    ngx_connection_t                *c;
+    ngx_stream_buildkit_ctx_t       *ctx;
+    ngx_stream_buildkit_route_t      route;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    if (!bscf->enable) {
+        return NGX_DECLINED;
+    }
+
+    c = s->connection;
+
+    if (c->ssl == NULL || !c->ssl->handshaked) {
+        return NGX_STREAM_FORBIDDEN;
+    }
+
+    ctx = ngx_stream_buildkit_get_ctx(s);
+    if (ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* another handler of this phase may make the core call us again */
+
+    if (ctx->routed) {
+        return NGX_DECLINED;
+    }
+
+    if (ctx->reply) {
+        return NGX_DONE;
+    }
+
+    c->log->action = "routing to a buildkit worker";
+
+    /* who refuses has begun to answer already: DONE, or a status */
+
+    rc = ngx_stream_buildkit_verify_peer(s, ctx);
+
+    if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_route_token(s, ctx, key);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_route_find(s, ctx, key, &route);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_route_keep(s, ctx, &route);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_route_key(s, ctx, &route);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_route_pool(s, ctx);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_route_state(s, ctx, &route);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_route_worker(s, ctx, &route);
+    }
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ctx->routed = 1;
+
+    return NGX_DECLINED;
+}
+
+
+ngx_stream_buildkit_ctx_t *
+ngx_stream_buildkit_get_ctx(ngx_stream_session_t *s)
+{
+    ngx_stream_buildkit_ctx_t  *ctx;
+
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    if (ctx == NULL) {
+        ctx = ngx_pcalloc(s->connection->pool,
+                          sizeof(ngx_stream_buildkit_ctx_t));
+        if (ctx == NULL) {
+            return NULL;
+        }
+
+        ctx->worker_ref.index = BK_TABLE_NONE;
+
+        ngx_stream_set_ctx(s, ctx, ngx_stream_buildkit_module);
+    }
+
+    return ctx;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_token(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, u_char *key)
+{
+    X509                            *cert;
+    size_t                           len;
+    u_char                           token[NGX_STREAM_BUILDKIT_TOKEN_LEN];
+    ngx_stream_buildkit_token_e      rc;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    cert = SSL_get0_peer_certificate(s->connection->ssl->connection);
+
+    rc = ngx_stream_buildkit_token_parse(cert, token, &len);
+
+    switch (rc) {
+
+    case ngx_stream_buildkit_token_ok:
+        break;
+
+    case ngx_stream_buildkit_token_none:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   "this certificate carries no allocation; "
+                   "run bkctl allocate");
+
+    case ngx_stream_buildkit_token_many:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   "this certificate carries more than one allocation; "
+                   "run bkctl allocate to get one with exactly one");
+
+    case ngx_stream_buildkit_token_names:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   "this certificate has more than one common name, which "
+                   "is ambiguous; run bkctl allocate to get a plain one");
+
+    case ngx_stream_buildkit_token_length:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   "the allocation token in this certificate is empty or "
+                   "longer than %d characters; run bkctl allocate",
+                   NGX_STREAM_BUILDKIT_TOKEN_LEN);
+
+    default: /* ngx_stream_buildkit_token_invalid */
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   "the allocation token in this certificate has characters "
+                   "that no token has; run bkctl allocate");
+    }
+
+    ngx_stream_buildkit_sha256(bscf->main, token, len, key);
+    ngx_memzero(token, len);
+
+    (void) ngx_hex_dump(ctx->id, key, NGX_STREAM_BUILDKIT_ID_LEN / 2);
+    ctx->id_set = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_find(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, const u_char *key,
+    ngx_stream_buildkit_route_t *route)
+{
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    switch (ngx_stream_buildkit_zone_find(bscf->main->zone, key, route)) {
+
+    case NGX_OK:
+        return NGX_OK;
+
+    case NGX_DECLINED:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   "allocation %*s is not known here; it ended long ago, or "
+                   "is of another gateway: run bkctl allocate",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+
+    case NGX_BUSY:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   "allocation %*s is changing too fast to be read; "
+                   "try again",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+
+    default: /* NGX_ERROR */
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   "gateway is starting: it has no route table yet "
+                   "(allocation %*s); try again in a few seconds",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+    }
+}
+
+
+/* names for texts, logs and variables: the table is not looked at again */
+
+static ngx_int_t
+ngx_stream_buildkit_route_keep(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
+{
+    ngx_pool_t              *pool;
+    bk_table_alloc_t        *alloc;
+    bk_table_worker_data_t  *w;
+
+    pool = s->connection->pool;
+    alloc = &route->found.alloc;
+    w = &route->worker;
+
+    ctx->state = alloc->state;
+    ctx->expires_ms = alloc->expires_ms;
+    ctx->worker_ref = alloc->worker;
+
+    if (ngx_stream_buildkit_route_copy(pool, &ctx->pool, route->pool.name,
+                                       route->pool.name_len)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (route->worker_rc != BK_TABLE_OK) {
+        return NGX_OK;
+    }
+
+    if (ngx_stream_buildkit_route_copy(pool, &ctx->worker, w->name,
+                                       w->name_len)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_stream_buildkit_route_copy(pool, &ctx->tls_name, w->tls_name,
+                                          w->tls_name_len);
+}
+
+
+/* a token alone is worth nothing where the allocation names its key */
+
+static ngx_int_t
+ngx_stream_buildkit_route_key(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
+{
+    int                              len;
+    X509                            *cert;
+    u_char                           der[NGX_STREAM_BUILDKIT_SPKI_MAX], *p;
+    u_char                           hash[NGX_STREAM_BUILDKIT_HASH_LEN];
+    X509_PUBKEY                     *spki;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    if (!(route->found.alloc.flags & BK_ALLOC_KEY_BOUND)) {
+        return NGX_OK;
+    }
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    cert = SSL_get0_peer_certificate(s->connection->ssl->connection);
+    spki = X509_get_X509_PUBKEY(cert);
+
+    len = i2d_X509_PUBKEY(spki, NULL);
+
+    if (len > 0 && len <= NGX_STREAM_BUILDKIT_SPKI_MAX) {
+        p = der;
+        (void) i2d_X509_PUBKEY(spki, &p);
+
+        ngx_stream_buildkit_sha256(bscf->main, der, len, hash);
+
+        if (CRYPTO_memcmp(hash, route->found.key_hash, sizeof(hash)) == 0) {
+            return NGX_OK;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_WARN, s->connection->log, 0,
+                  "buildkit: attack: the token of allocation %*s came with "
+                  "another key than the one it was issued for",
+                  (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+
+    return ngx_stream_buildkit_refuse(s, ctx,
+               NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+               "this certificate's key is not the one that allocation %*s "
+               "was issued for; use the certificate and key that bkctl "
+               "allocate wrote",
+               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_str_t                        name;
+    ngx_uint_t                       i;
+    ngx_stream_complex_value_t      *cv;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    if (bscf->pools == NULL) {
+        return NGX_OK;
+    }
+
+    cv = bscf->pools->elts;
+
+    for (i = 0; i < bscf->pools->nelts; i++) {
+
+        if (ngx_stream_complex_value(s, &cv[i], &name) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (name.len && name.len == ctx->pool.len
+            && ngx_memcmp(name.data, ctx->pool.data, name.len) == 0)
+        {
+            return NGX_OK;
+        }
+    }
+
+    return ngx_stream_buildkit_refuse(s, ctx,
+               NGX_STREAM_BUILDKIT_PERMISSION_DENIED,
+               "allocation %*s is of pool %V, which is not served at this "
+               "address; connect to the address that bkctl allocate printed",
+               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->pool);
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_state(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
+{
+    uint64_t           now;
+    ngx_time_t        *tp;
+    bk_table_alloc_t  *alloc;
+
+    alloc = &route->found.alloc;
+
+    tp = ngx_timeofday();
+    now = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    /* nobody need have told the table yet */
+
+    if (!bk_alloc_ended(alloc->state)
+        && alloc->expires_ms && alloc->expires_ms <= now)
+    {
+        ctx->state = BK_ALLOC_EXPIRED;
+        alloc->changed_ms = alloc->expires_ms;
+        route->text[0] = '\0';
+
+        return ngx_stream_buildkit_route_ended(s, ctx, route,
+                                               BK_ALLOC_EXPIRED);
+    }
+
+    switch (alloc->state) {
+
+    case BK_ALLOC_READY:
+        return NGX_OK;
+
+    case BK_ALLOC_QUEUED:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED,
+                   "allocation %*s waits for a free worker of pool %V%s%s; "
+                   "try again later",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->pool,
+                   route->text[0] ? ": " : "", route->text);
+
+    case BK_ALLOC_STARTING:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   "the worker of allocation %*s is starting%s%s; "
+                   "try again in a few seconds",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
+                   (route->worker_rc == BK_TABLE_OK && route->worker.message_len)
+                   ? ": " : "",
+                   route->worker_rc == BK_TABLE_OK ? route->worker.message
+                                                   : "");
+
+    case BK_ALLOC_DRAINING:
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   "allocation %*s is draining: running builds may finish, "
+                   "new connections are refused%s%s; run bkctl allocate",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
+                   route->text[0] ? ": " : "", route->text);
+
+    default:
+        return ngx_stream_buildkit_route_ended(s, ctx, route, alloc->state);
+    }
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_ended(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
+    ngx_uint_t state)
+{
+    u_char       when[64], *last;
+    ngx_uint_t   code;
+    const char  *verb;
+
+    code = NGX_STREAM_BUILDKIT_UNAUTHENTICATED;
+
+    switch (state) {
+
+    case BK_ALLOC_EXPIRED:
+        verb = "expired";
+        break;
+
+    case BK_ALLOC_RELEASED:
+        verb = "was released";
+        break;
+
+    case BK_ALLOC_REVOKED:
+        verb = "was revoked";
+        break;
+
+    default: /* BK_ALLOC_FAILED */
+        verb = "failed";
+        code = NGX_STREAM_BUILDKIT_FAILED_PRECONDITION;
+    }
+
+    last = ngx_stream_buildkit_when(when, when + sizeof(when),
+                                    route->found.alloc.changed_ms / 1000);
+
+    return ngx_stream_buildkit_refuse(s, ctx, code,
+               "allocation %*s %s at %*s%s%s; run bkctl allocate",
+               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, verb,
+               last - when, when,
+               route->text[0] ? ": " : "", route->text);
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_worker(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
+{
+    bk_table_worker_data_t  *w;
+
+    w = &route->worker;
+
+    if (route->worker_rc != BK_TABLE_OK) {
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   "the worker of allocation %*s is gone; run bkctl allocate",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+    }
+
+    if (w->state != BK_WORKER_READY && w->state != BK_WORKER_DRAINING) {
+        return ngx_stream_buildkit_refuse(s, ctx,
+                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   "worker %V of allocation %*s %s%s%s; try again, or run "
+                   "bkctl allocate for another one",
+                   &ctx->worker,
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
+                   ngx_stream_buildkit_worker_states[w->state],
+                   w->message_len ? ": " : "", w->message);
+    }
+
+    return ngx_stream_buildkit_route_address(s, ctx, w);
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_address(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, bk_table_worker_data_t *w)
+{
+    u_char               *p;
+    struct sockaddr_in   *sin;
+    struct sockaddr_in6  *sin6;
+
+    switch (w->family) {
+
+#if (NGX_HAVE_INET6)
+    case BK_TABLE_INET6:
+        sin6 = &ctx->sockaddr.sockaddr_in6;
+        sin6->sin6_family = AF_INET6;
+        sin6->sin6_port = htons(w->port);
+        ngx_memcpy(&sin6->sin6_addr, w->addr, 16);
+        ctx->socklen = sizeof(struct sockaddr_in6);
+        break;
+#endif
+
+    default: /* BK_TABLE_INET */
+        sin = &ctx->sockaddr.sockaddr_in;
+        sin->sin_family = AF_INET;
+        sin->sin_port = htons(w->port);
+        ngx_memcpy(&sin->sin_addr, w->addr, 4);
+        ctx->socklen = sizeof(struct sockaddr_in);
+    }
+
+    p = ngx_pnalloc(s->connection->pool, NGX_SOCKADDR_STRLEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->addr.data = p;
+    ctx->addr.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr, ctx->socklen, p,
+                                  NGX_SOCKADDR_STRLEN, 1);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_copy(ngx_pool_t *pool, ngx_str_t *dst,
+    const char *src, size_t len)
+{
+    dst->len = 0;
+
+    if (len == 0) {
+        return NGX_OK;
+    }
+
+    dst->data = ngx_pnalloc(pool, len);
+    if (dst->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(dst->data, src, len);
+    dst->len = len;
+
+    return NGX_OK;
+}
+
+
+ngx_str_t *
+ngx_stream_buildkit_state_name(ngx_uint_t state)
+{
+    return &ngx_stream_buildkit_states[state < BK_ALLOC_STATES ? state : 0];
+}
+
+
+ngx_int_t
+ngx_stream_buildkit_digest_init(ngx_conf_t *cf,
+    ngx_stream_buildkit_main_conf_t *bmcf)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_stream_buildkit_digest_cleanup;
+    cln->data = bmcf;
+
+    bmcf->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    bmcf->md = EVP_MD_CTX_new();
+
+    if (bmcf->sha256 == NULL || bmcf->md == NULL
+        || EVP_DigestInit_ex(bmcf->md, bmcf->sha256, NULL) != 1)
+    {
+        ngx_ssl_error(NGX_LOG_EMERG, cf->log, 0, "no SHA-256 in OpenSSL");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_stream_buildkit_digest_cleanup(void *data)
+{
+    ngx_stream_buildkit_main_conf_t  *bmcf = data;
+
+    EVP_MD_CTX_free(bmcf->md);
+    EVP_MD_free(bmcf->sha256);
+}
+
+
+/* cannot fail: the context was made and tried when the cycle was */
+
+void
+ngx_stream_buildkit_sha256(ngx_stream_buildkit_main_conf_t *bmcf,
+    const u_char *data, size_t len, u_char *hash)
+{
+    if (EVP_DigestInit_ex(bmcf->md, bmcf->sha256, NULL) != 1
+        || EVP_DigestUpdate(bmcf->md, data, len) != 1
+        || EVP_DigestFinal_ex(bmcf->md, hash, NULL) != 1)
+    {
+        /* a key that nothing has */
+        ngx_memzero(hash, NGX_STREAM_BUILDKIT_HASH_LEN);
+    }
+}

@@ -1,0 +1,277 @@
+
+/*
+ * The balancer "buildkit;": hands the session's worker to the stock proxy.
+ *
+ * The worker was chosen in preread; here is only the glue, and the two doors
+ * that must not be left open: an upstream{} of ours used by a server without
+ * "buildkit on" (no client was checked: refused before anything is dialled),
+ * and a server with it whose proxy_pass leads elsewhere (a filter lets no
+ * byte by in either direction).
+ */
+
+
+#include "ngx_stream_buildkit_module.h"
+
+
+static ngx_int_t ngx_stream_buildkit_upstream_init(ngx_conf_t *cf,
+    ngx_stream_upstream_srv_conf_t *us);
+static ngx_int_t ngx_stream_buildkit_upstream_init_peer(
+    ngx_stream_session_t *s, ngx_stream_upstream_srv_conf_t *us);
+static ngx_int_t ngx_stream_buildkit_upstream_get_peer(
+    ngx_peer_connection_t *pc, void *data);
+static void ngx_stream_buildkit_upstream_free_peer(ngx_peer_connection_t *pc,
+    void *data, ngx_uint_t state);
+static void ngx_stream_buildkit_upstream_notify(ngx_peer_connection_t *pc,
+    void *data, ngx_uint_t type);
+static ngx_int_t ngx_stream_buildkit_upstream_set_session(
+    ngx_peer_connection_t *pc, void *data);
+static void ngx_stream_buildkit_upstream_save_session(
+    ngx_peer_connection_t *pc, void *data);
+static ngx_int_t ngx_stream_buildkit_filter(ngx_stream_session_t *s,
+    ngx_chain_t *chain, ngx_uint_t from_upstream);
+
+
+static ngx_stream_filter_pt  ngx_stream_buildkit_next_filter;
+
+static u_char  ngx_stream_buildkit_alpn[] = "\x02h2";
+
+
+char *
+ngx_stream_buildkit_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_stream_upstream_server_t     *us;
+    ngx_stream_upstream_srv_conf_t   *uscf;
+    ngx_stream_buildkit_main_conf_t  *bmcf;
+
+    uscf = ngx_stream_conf_get_module_srv_conf(cf, ngx_stream_upstream_module);
+
+    if (uscf->peer.init_upstream == ngx_stream_buildkit_upstream_init) {
+        return "is duplicate";
+    }
+
+    if (uscf->peer.init_upstream) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "load balancing method redefined");
+    }
+
+    uscf->peer.init_upstream = ngx_stream_buildkit_upstream_init;
+    uscf->flags = NGX_STREAM_UPSTREAM_CREATE;
+
+    /* the core wants a server in each upstream{}; nothing looks at this one */
+
+    us = ngx_array_push(uscf->servers);
+    if (us == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(us, sizeof(ngx_stream_upstream_server_t));
+
+    ngx_str_set(&us->name, "buildkit");
+    us->down = 1;
+
+    bmcf = ngx_stream_conf_get_module_main_conf(cf,
+                                                ngx_stream_buildkit_module);
+    bmcf->balancers++;
+
+    return NGX_CONF_OK;
+}
+
+
+/* runs in the upstream module's init_main_conf, before any of ours */
+
+static ngx_int_t
+ngx_stream_buildkit_upstream_init(ngx_conf_t *cf,
+    ngx_stream_upstream_srv_conf_t *us)
+{
+    if (us->servers->nelts > 1) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "upstream \"%V\" has \"buildkit;\" and \"server\": "
+                      "its servers are those of the route table, in %s:%ui",
+                      &us->host, us->file_name, us->line);
+        return NGX_ERROR;
+    }
+
+    us->peer.init = ngx_stream_buildkit_upstream_init_peer;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_upstream_init_peer(ngx_stream_session_t *s,
+    ngx_stream_upstream_srv_conf_t *us)
+{
+    ngx_peer_connection_t      *pc;
+    ngx_stream_buildkit_ctx_t  *ctx;
+
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    if (ctx == NULL || !ctx->routed) {
+        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "buildkit: upstream \"%V\" is used by a server without "
+                      "\"buildkit on\": no client of it is verified",
+                      &us->host);
+        return NGX_ERROR;
+    }
+
+    ctx->balanced = 1;
+
+    pc = &s->upstream->peer;
+
+    pc->data = s;
+    pc->get = ngx_stream_buildkit_upstream_get_peer;
+    pc->free = ngx_stream_buildkit_upstream_free_peer;
+    pc->notify = ngx_stream_buildkit_upstream_notify;
+    pc->set_session = ngx_stream_buildkit_upstream_set_session;
+    pc->save_session = ngx_stream_buildkit_upstream_save_session;
+    pc->tries = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_upstream_get_peer(ngx_peer_connection_t *pc, void *data)
+{
+    ngx_stream_session_t  *s = data;
+
+    ngx_stream_buildkit_ctx_t  *ctx;
+
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    pc->cached = 0;
+    pc->connection = NULL;
+
+    /* the session's memory: $upstream_addr is read when it is logged */
+
+    pc->sockaddr = &ctx->sockaddr.sockaddr;
+    pc->socklen = ctx->socklen;
+    pc->name = &ctx->addr;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_stream_buildkit_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
+    ngx_uint_t state)
+{
+    /* the proxy tries again for as long as there are tries */
+
+    if (pc->tries) {
+        pc->tries--;
+    }
+}
+
+
+static void
+ngx_stream_buildkit_upstream_notify(ngx_peer_connection_t *pc, void *data,
+    ngx_uint_t type)
+{
+    ngx_stream_session_t  *s = data;
+
+    ngx_connection_t           *c;
+    ngx_stream_buildkit_ctx_t  *ctx;
+
+    if (type != NGX_STREAM_UPSTREAM_NOTIFY_CONNECT) {
+        return;
+    }
+
+    c = pc->connection;
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    if (c->ssl && !ctx->session_set) {
+
+        /* only a setting that the load-time check does not know can do it */
+
+        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "buildkit: worker %V was offered no ALPN: "
+                      "is \"proxy_ssl_session_reuse\" off?", &ctx->worker);
+    }
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_upstream_set_session(ngx_peer_connection_t *pc,
+    void *data)
+{
+    ngx_stream_session_t  *s = data;
+
+    ngx_connection_t                *c;
+    ngx_stream_buildkit_ctx_t       *ctx;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    c = pc->connection;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    /* returns 0 on success */
+
+    if (SSL_set_alpn_protos(c->ssl->connection, ngx_stream_buildkit_alpn,
+                            sizeof(ngx_stream_buildkit_alpn) - 1)
+        != 0)
+    {
+        ngx_ssl_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "SSL_set_alpn_protos() failed");
+        return NGX_ERROR;
+    }
+
+    ctx->session_set = 1;
+
+    return ngx_stream_buildkit_sessions_set(bscf->main->sessions, s, ctx, c);
+}
+
+
+/* called from inside of OpenSSL, for each ticket */
+
+static void
+ngx_stream_buildkit_upstream_save_session(ngx_peer_connection_t *pc,
+    void *data)
+{
+    ngx_stream_session_t  *s = data;
+
+    ngx_stream_buildkit_ctx_t       *ctx;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    ngx_stream_buildkit_sessions_save(bscf->main->sessions, s, ctx,
+                                      pc->connection);
+}
+
+
+ngx_int_t
+ngx_stream_buildkit_filter_init(ngx_conf_t *cf)
+{
+    ngx_stream_buildkit_next_filter = ngx_stream_top_filter;
+    ngx_stream_top_filter = ngx_stream_buildkit_filter;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
+    ngx_uint_t from_upstream)
+{
+    ngx_stream_buildkit_ctx_t       *ctx;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    if (bscf->enable) {
+        ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+        if (ctx == NULL || !ctx->balanced) {
+            ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                          "buildkit: \"proxy_pass\" of a server with "
+                          "\"buildkit on\" leads past the upstream with "
+                          "\"buildkit;\": nothing is passed on");
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_stream_buildkit_next_filter(s, chain, from_upstream);
+}

@@ -1,0 +1,554 @@
+
+/*
+ * The route table as this process sees it: a file that plugin-host writes,
+ * mapped read-only.
+ *
+ * Opened lazily, looked at by a timer (gone? replaced? retired? another
+ * size?), so that a look-up makes no system call.  Whatever happens to the
+ * file must not hurt this process: a table that is absent, broken or cut
+ * short under our feet is NGX_ERROR to who asks and one line a while in the
+ * log.  Never writes to the table, never blocks, never fails a start.
+ */
+
+
+#include "ngx_stream_buildkit_module.h"
+
+#include <signal.h>
+
+
+/* how often one kind of trouble is written to the log */
+#define NGX_STREAM_BUILDKIT_ZONE_QUIET  10
+
+
+typedef enum {
+    ngx_stream_buildkit_zone_open_e = 0,
+    ngx_stream_buildkit_zone_layout_e,
+    ngx_stream_buildkit_zone_state_e,
+    ngx_stream_buildkit_zone_fault_e,
+    ngx_stream_buildkit_zone_entry_e,
+    ngx_stream_buildkit_zone_errors_e
+} ngx_stream_buildkit_zone_error_e;
+
+
+struct ngx_stream_buildkit_zone_s {
+    bk_table_view_t                    view;
+    u_char                            *base;     /* NULL: not mapped */
+    size_t                             size;
+
+    /* set by the SIGBUS handler: pages of the mapping are not the file's */
+    volatile sig_atomic_t              bad;
+
+    dev_t                              dev;
+    ino_t                              ino;
+
+    ngx_str_t                          path;
+    ngx_msec_t                         check;
+    ngx_event_t                        event;
+    ngx_connection_t                   dumb;     /* for the event's log */
+    ngx_log_t                         *log;
+
+    ngx_msec_t                         tried;    /* when it was opened last */
+    ngx_stream_buildkit_zone_error_e   error;    /* why it is not mapped */
+    ngx_err_t                          err;
+    const char                        *reason;
+    time_t                             logged[
+                                          ngx_stream_buildkit_zone_errors_e];
+
+    unsigned                           was_tried:1;
+    unsigned                           complained:1;
+
+    ngx_stream_buildkit_zone_t        *next;     /* other cycles' */
+};
+
+
+static void ngx_stream_buildkit_zone_cleanup(void *data);
+static void ngx_stream_buildkit_zone_timer(ngx_event_t *ev);
+static ngx_int_t ngx_stream_buildkit_zone_changed(
+    ngx_stream_buildkit_zone_t *zone);
+static ngx_int_t ngx_stream_buildkit_zone_open(
+    ngx_stream_buildkit_zone_t *zone);
+static ngx_int_t ngx_stream_buildkit_zone_map(
+    ngx_stream_buildkit_zone_t *zone, ngx_fd_t fd);
+static void ngx_stream_buildkit_zone_close(ngx_stream_buildkit_zone_t *zone);
+static ngx_int_t ngx_stream_buildkit_zone_ready(
+    ngx_stream_buildkit_zone_t *zone);
+static ngx_int_t ngx_stream_buildkit_zone_read(
+    ngx_stream_buildkit_zone_t *zone, const u_char *key,
+    ngx_stream_buildkit_route_t *route);
+static ngx_int_t ngx_stream_buildkit_zone_result(
+    ngx_stream_buildkit_zone_t *zone, int rc);
+static void ngx_stream_buildkit_zone_complain(
+    ngx_stream_buildkit_zone_t *zone);
+static void ngx_stream_buildkit_zone_catch(ngx_log_t *log);
+static void ngx_stream_buildkit_zone_fault(int signo, siginfo_t *info,
+    void *context);
+
+
+/* what the SIGBUS handler can reach: this process's zones, not a cycle's */
+static ngx_stream_buildkit_zone_t  *ngx_stream_buildkit_zones;
+static struct sigaction             ngx_stream_buildkit_zone_old;
+static ngx_uint_t                   ngx_stream_buildkit_zone_caught;
+
+
+ngx_stream_buildkit_zone_t *
+ngx_stream_buildkit_zone_create(ngx_conf_t *cf, ngx_str_t *path,
+    ngx_msec_t check)
+{
+    ngx_pool_cleanup_t          *cln;
+    ngx_stream_buildkit_zone_t  *zone;
+
+    cln = ngx_pool_cleanup_add(cf->pool, sizeof(ngx_stream_buildkit_zone_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    zone = cln->data;
+    ngx_memzero(zone, sizeof(ngx_stream_buildkit_zone_t));
+
+    zone->path = *path;
+    zone->check = check;
+    zone->log = &cf->cycle->new_log;
+
+    cln->handler = ngx_stream_buildkit_zone_cleanup;
+
+    return zone;
+}
+
+
+static void
+ngx_stream_buildkit_zone_cleanup(void *data)
+{
+    ngx_stream_buildkit_zone_t  *zone = data;
+
+    if (zone->event.timer_set) {
+        ngx_del_timer(&zone->event);
+    }
+
+    ngx_stream_buildkit_zone_close(zone);
+}
+
+
+void
+ngx_stream_buildkit_zone_start(ngx_stream_buildkit_zone_t *zone,
+    ngx_log_t *log)
+{
+    zone->log = log;
+
+    ngx_stream_buildkit_zone_catch(log);
+
+    zone->dumb.fd = (ngx_socket_t) -1;
+
+    zone->event.handler = ngx_stream_buildkit_zone_timer;
+    zone->event.data = &zone->dumb;
+    zone->event.log = log;
+    zone->event.cancelable = 1;     /* must not hold up a graceful exit */
+
+    /* the handler finds the zone by its event */
+
+    zone->dumb.data = zone;
+
+    ngx_add_timer(&zone->event, zone->check);
+}
+
+
+static void
+ngx_stream_buildkit_zone_timer(ngx_event_t *ev)
+{
+    ngx_connection_t            *dumb;
+    ngx_stream_buildkit_zone_t  *zone;
+
+    dumb = ev->data;
+    zone = dumb->data;
+
+    if (zone->base == NULL || zone->bad
+        || ngx_stream_buildkit_zone_changed(zone) == NGX_OK)
+    {
+        (void) ngx_stream_buildkit_zone_open(zone);
+    }
+
+    ngx_add_timer(ev, zone->check);
+}
+
+
+/* NGX_OK: the path is not what is mapped, or has a successor */
+
+static ngx_int_t
+ngx_stream_buildkit_zone_changed(ngx_stream_buildkit_zone_t *zone)
+{
+    ngx_file_info_t  fi;
+
+    if (ngx_file_info(zone->path.data, &fi) == NGX_FILE_ERROR) {
+        return NGX_OK;
+    }
+
+    if (fi.st_dev != zone->dev || fi.st_ino != zone->ino
+        || (size_t) ngx_file_size(&fi) != zone->size)
+    {
+        return NGX_OK;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_zone_open(ngx_stream_buildkit_zone_t *zone)
+{
+    ngx_fd_t   fd;
+    ngx_int_t  rc;
+
+    ngx_stream_buildkit_zone_close(zone);
+
+    zone->tried = ngx_current_msec;
+    zone->was_tried = 1;
+    zone->error = ngx_stream_buildkit_zone_open_e;
+
+    /* O_NONBLOCK: a FIFO at the path must not stop the process */
+
+    fd = open((char *) zone->path.data, O_RDONLY|O_NONBLOCK|O_CLOEXEC);
+
+    if (fd == NGX_INVALID_FILE) {
+        zone->err = ngx_errno;
+        zone->reason = "cannot be opened";
+        return NGX_ERROR;
+    }
+
+    rc = ngx_stream_buildkit_zone_map(zone, fd);
+
+    /* the mapping stays */
+
+    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
+        ngx_log_error(NGX_LOG_ALERT, zone->log, ngx_errno,
+                      ngx_close_file_n " \"%V\" failed", &zone->path);
+    }
+
+    if (rc != NGX_OK) {
+        ngx_stream_buildkit_zone_close(zone);
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_zone_map(ngx_stream_buildkit_zone_t *zone, ngx_fd_t fd)
+{
+    void             *base;
+    const char       *reason;
+    ngx_file_info_t   fi;
+
+    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
+        zone->err = ngx_errno;
+        zone->reason = "cannot be looked at";
+        return NGX_ERROR;
+    }
+
+    zone->err = 0;
+    zone->error = ngx_stream_buildkit_zone_layout_e;
+
+    if (!ngx_is_file(&fi)) {
+        zone->reason = "is not a file";
+        return NGX_ERROR;
+    }
+
+    if (ngx_file_size(&fi) == 0) {
+        zone->reason = "is empty";
+        return NGX_ERROR;
+    }
+
+    base = mmap(NULL, (size_t) ngx_file_size(&fi), PROT_READ, MAP_SHARED, fd,
+                0);
+
+    if (base == MAP_FAILED) {
+        zone->err = ngx_errno;
+        zone->reason = "cannot be mapped";
+        return NGX_ERROR;
+    }
+
+    /* the range must be known to the SIGBUS handler before the first read */
+
+    zone->base = base;
+    zone->size = (size_t) ngx_file_size(&fi);
+    zone->dev = fi.st_dev;
+    zone->ino = fi.st_ino;
+    zone->bad = 0;
+
+    zone->next = ngx_stream_buildkit_zones;
+    ngx_stream_buildkit_zones = zone;
+
+    reason = bk_table_view_init(&zone->view, zone->base, zone->size);
+
+    if (zone->bad) {
+        zone->error = ngx_stream_buildkit_zone_fault_e;
+        zone->reason = "was cut short while it was opened";
+        return NGX_ERROR;
+    }
+
+    if (reason) {
+        zone->reason = reason;
+        return NGX_ERROR;
+    }
+
+    if (zone->complained && bk_table_state(&zone->view) == BK_TABLE_LIVE) {
+        zone->complained = 0;
+
+        ngx_log_error(NGX_LOG_NOTICE, zone->log, 0,
+                      "buildkit: route table \"%V\" can be used again",
+                      &zone->path);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_stream_buildkit_zone_close(ngx_stream_buildkit_zone_t *zone)
+{
+    ngx_stream_buildkit_zone_t  **zp;
+
+    if (zone->base == NULL) {
+        return;
+    }
+
+    for (zp = &ngx_stream_buildkit_zones; *zp; zp = &(*zp)->next) {
+        if (*zp == zone) {
+            *zp = zone->next;
+            break;
+        }
+    }
+
+    if (munmap(zone->base, zone->size) == -1) {
+        ngx_log_error(NGX_LOG_ALERT, zone->log, ngx_errno,
+                      "munmap() of the route table failed");
+    }
+
+    zone->base = NULL;
+}
+
+
+/* NGX_OK: there is a live table to read */
+
+static ngx_int_t
+ngx_stream_buildkit_zone_ready(ngx_stream_buildkit_zone_t *zone)
+{
+    uint64_t  state;
+
+    state = zone->base ? bk_table_state(&zone->view) : 0;
+
+    if (zone->base == NULL || zone->bad || state == BK_TABLE_RETIRED) {
+
+        /* under load one try in a while must do */
+
+        if ((!zone->was_tried || ngx_current_msec - zone->tried >= zone->check)
+            && ngx_stream_buildkit_zone_open(zone) == NGX_OK)
+        {
+            state = bk_table_state(&zone->view);
+        }
+
+        if (zone->base == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (zone->bad) {
+        zone->error = ngx_stream_buildkit_zone_fault_e;
+        zone->err = 0;
+        zone->reason = "was cut short while it was in use";
+        return NGX_ERROR;
+    }
+
+    if (state != BK_TABLE_LIVE) {
+        zone->error = ngx_stream_buildkit_zone_state_e;
+        zone->err = 0;
+        zone->reason = (state == BK_TABLE_BUILDING) ? "is still being filled"
+                     : (state == BK_TABLE_RETIRED) ? "was retired and has no "
+                                                     "successor yet"
+                     : "is in a state that is none";
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
+    const u_char *key, ngx_stream_buildkit_route_t *route)
+{
+    ngx_int_t  rc;
+
+    if (ngx_stream_buildkit_zone_ready(zone) != NGX_OK) {
+        ngx_stream_buildkit_zone_complain(zone);
+        return NGX_ERROR;
+    }
+
+    rc = ngx_stream_buildkit_zone_read(zone, key, route);
+
+    /* zero pages in place of the file's read as "nothing here" */
+
+    if (zone->bad) {
+        zone->error = ngx_stream_buildkit_zone_fault_e;
+        zone->err = 0;
+        zone->reason = "was cut short while it was in use";
+        rc = NGX_ERROR;
+    }
+
+    if (rc == NGX_ERROR) {
+        ngx_stream_buildkit_zone_complain(zone);
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_zone_read(ngx_stream_buildkit_zone_t *zone,
+    const u_char *key, ngx_stream_buildkit_route_t *route)
+{
+    int  rc;
+
+    rc = bk_table_lookup(&zone->view, key, &route->found);
+
+    if (rc != BK_TABLE_OK) {
+        return ngx_stream_buildkit_zone_result(zone, rc);
+    }
+
+    rc = bk_table_read_pool(&zone->view, route->found.alloc.pool,
+                            &route->pool);
+
+    /* a pool may go before the ended allocations that were made of it */
+
+    if (rc == BK_TABLE_MISS) {
+        route->pool.name_len = 0;
+
+    } else if (rc != BK_TABLE_OK) {
+        return ngx_stream_buildkit_zone_result(zone, rc);
+    }
+
+    rc = bk_table_read_worker(&zone->view, route->found.alloc.worker,
+                              &route->worker);
+
+    if (rc != BK_TABLE_OK && rc != BK_TABLE_MISS) {
+        return ngx_stream_buildkit_zone_result(zone, rc);
+    }
+
+    route->worker_rc = rc;
+
+    rc = bk_table_read_text(&zone->view, route->found.alloc.text, route->text);
+
+    if (rc == BK_TABLE_BAD) {
+        return ngx_stream_buildkit_zone_result(zone, rc);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_zone_result(ngx_stream_buildkit_zone_t *zone, int rc)
+{
+    switch (rc) {
+
+    case BK_TABLE_MISS:
+        return NGX_DECLINED;
+
+    case BK_TABLE_BUSY:
+        return NGX_BUSY;
+
+    default: /* BK_TABLE_BAD */
+        zone->error = ngx_stream_buildkit_zone_entry_e;
+        zone->err = 0;
+        zone->reason = "holds values that no writer stores";
+        return NGX_ERROR;
+    }
+}
+
+
+static void
+ngx_stream_buildkit_zone_complain(ngx_stream_buildkit_zone_t *zone)
+{
+    time_t  now;
+
+    now = ngx_time();
+
+    zone->complained = 1;
+
+    if (zone->logged[zone->error]
+        && now - zone->logged[zone->error] < NGX_STREAM_BUILDKIT_ZONE_QUIET)
+    {
+        return;
+    }
+
+    zone->logged[zone->error] = now;
+
+    ngx_log_error(NGX_LOG_ERR, zone->log, zone->err,
+                  "buildkit: route table \"%V\" %s; is "
+                  "buildkit-plugin-host running?", &zone->path, zone->reason);
+}
+
+
+/* reading a mapped page that the file no longer has raises SIGBUS */
+
+static void
+ngx_stream_buildkit_zone_catch(ngx_log_t *log)
+{
+    struct sigaction  sa;
+
+    if (ngx_stream_buildkit_zone_caught) {
+        return;
+    }
+
+    ngx_memzero(&sa, sizeof(struct sigaction));
+
+    sa.sa_sigaction = ngx_stream_buildkit_zone_fault;
+    sa.sa_flags = SA_SIGINFO;
+    sigemptyset(&sa.sa_mask);
+
+    if (sigaction(SIGBUS, &sa, &ngx_stream_buildkit_zone_old) == -1) {
+        ngx_log_error(NGX_LOG_ERR, log, ngx_errno, "sigaction(SIGBUS) failed");
+        return;
+    }
+
+    ngx_stream_buildkit_zone_caught = 1;
+}
+
+
+/*
+ * Puts zero pages where the table was, from the page that was missed to the
+ * end, and marks the zone: the interrupted read goes on and is thrown away.
+ * Any other SIGBUS is somebody else's: it comes again, to whom it was for.
+ */
+
+static void
+ngx_stream_buildkit_zone_fault(int signo, siginfo_t *info, void *context)
+{
+    int                          err;
+    void                        *p;
+    u_char                      *addr, *end;
+    ngx_stream_buildkit_zone_t  *zone;
+
+    err = errno;
+    addr = info->si_addr;
+
+    for (zone = ngx_stream_buildkit_zones; zone; zone = zone->next) {
+        end = zone->base + zone->size;
+
+        if (addr < zone->base || addr >= end) {
+            continue;
+        }
+
+        addr -= (uintptr_t) addr % ngx_pagesize;
+
+        p = mmap(addr, end - addr, PROT_READ,
+                 MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED, -1, 0);
+
+        if (p != MAP_FAILED) {
+            zone->bad = 1;
+            errno = err;
+            return;
+        }
+    }
+
+    (void) sigaction(SIGBUS, &ngx_stream_buildkit_zone_old, NULL);
+    errno = err;
+}

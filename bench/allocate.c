@@ -48,7 +48,6 @@ static const char *allocate_string(json_t *answer, const char *key);
 static BIO *allocate_pem(json_t *answer, const char *key);
 static void allocate_wait(allocate_t *a, const char *token);
 static void allocate_reach(allocate_t *a, json_t *answer);
-static int allocate_compare(const void *one, const void *two);
 static void allocate_print(const char *name, uint64_t *ns, size_t n);
 
 
@@ -281,19 +280,10 @@ allocate_reach(allocate_t *a, json_t *answer)
 }
 
 
-static int
-allocate_compare(const void *one, const void *two)
-{
-    const uint64_t  *a = one, *b = two;
-
-    return *a < *b ? -1 : *a > *b;
-}
-
-
 static void
 allocate_print(const char *name, uint64_t *ns, size_t n)
 {
-    qsort(ns, n, sizeof(uint64_t), allocate_compare);
+    qsort(ns, n, sizeof(uint64_t), bench_compare_ns);
 
     printf("%s_p50_ms=%.3f %s_p99_ms=%.3f ", name,
            (double) ns[n / 2] / 1e6, name,
@@ -304,7 +294,6 @@ allocate_print(const char *name, uint64_t *ns, size_t n)
 int
 main(int argc, char **argv)
 {
-    char         ca[BENCH_PATH];
     json_t      *answer;
     size_t       i, n;
     uint64_t    *allocate, *reached, *routable, start, then;
@@ -320,7 +309,7 @@ main(int argc, char **argv)
     a.socket = argv[1];
     a.pool = argv[3];
     a.port = (uint16_t) atoi(argv[6]);
-    a.ctx = SSL_CTX_new(TLS_client_method());
+    a.ctx = bench_ssl_ctx(TLS_client_method(), argv[5], NULL, "gateway-ca");
 
     n = (size_t) atoi(argv[4]);
     allocate = calloc(n, sizeof(uint64_t));
@@ -331,16 +320,9 @@ main(int argc, char **argv)
         err(1, NULL);
     }
 
-    snprintf(ca, sizeof(ca), "%s/gateway-ca.pem", argv[5]);
-
-    if (a.ctx == NULL || SSL_CTX_load_verify_locations(a.ctx, ca, NULL) != 1
-        || SSL_CTX_set_alpn_protos(a.ctx, (const u_char *) "\002h2", 3) != 0)
-    {
-        errx(1, "cannot set up TLS");
+    if (SSL_CTX_set_alpn_protos(a.ctx, (const u_char *) "\002h2", 3) != 0) {
+        errx(1, "cannot offer h2");
     }
-
-    SSL_CTX_set_verify(a.ctx, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_session_cache_mode(a.ctx, SSL_SESS_CACHE_OFF);
 
     allocate_map(&a, argv[2]);
 

@@ -1,7 +1,7 @@
 /*
- * What the benchmark's load generator and its stand-in worker share: the few
- * bytes they say to each other, and reading and writing on a socket that may
- * or may not be TLS.
+ * What the programs of the benchmark share: the few bytes that the load
+ * generator and the stand-in worker say to each other, TLS contexts, and
+ * reading and writing on a socket that may or may not be TLS.
  *
  * After the handshake the client sends one bench_command_t (both ends are on
  * one machine, so it goes as it lies in memory) and the worker answers
@@ -159,6 +159,67 @@ bench_write(int fd, SSL *ssl, const void *buf, size_t len)
     }
 
     return errno == EAGAIN ? BENCH_WANT_WRITE : BENCH_ERROR;
+}
+
+
+/*
+ * A TLS context of one end: name is that of its certificate and key in dir
+ * (NULL: none), ca that of the authority of its peers.
+ */
+static inline SSL_CTX *
+bench_ssl_ctx(const SSL_METHOD *method, const char *dir, const char *name,
+    const char *ca)
+{
+    char      path[BENCH_PATH];
+    SSL_CTX  *ctx;
+
+    ctx = SSL_CTX_new(method);
+
+    if (ctx == NULL) {
+        goto failed;
+    }
+
+    snprintf(path, sizeof(path), "%s/%s.pem", dir, ca);
+
+    if (SSL_CTX_load_verify_locations(ctx, path, NULL) != 1) {
+        goto failed;
+    }
+
+    if (name != NULL) {
+        snprintf(path, sizeof(path), "%s/%s-both.pem", dir, name);
+
+        if (SSL_CTX_use_certificate_file(ctx, path, SSL_FILETYPE_PEM) != 1
+            || SSL_CTX_use_PrivateKey_file(ctx, path, SSL_FILETYPE_PEM) != 1)
+        {
+            goto failed;
+        }
+    }
+
+    SSL_CTX_set_verify(ctx,
+                       SSL_VERIFY_PEER|SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE
+                          |SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+                          |SSL_MODE_RELEASE_BUFFERS
+                          |SSL_MODE_NO_AUTO_CHAIN);
+
+    return ctx;
+
+failed:
+
+    ERR_print_errors_fp(stderr);
+    errx(1, "cannot set up TLS with %s/%s", dir, name ? name : ca);
+}
+
+
+static inline int
+bench_compare_ns(const void *one, const void *two)
+{
+    const uint64_t  *a = (const uint64_t *) one;
+    const uint64_t  *b = (const uint64_t *) two;
+
+    return *a < *b ? -1 : *a > *b;
 }
 
 #endif /* BENCH_H_INCLUDED */

@@ -67,9 +67,10 @@ static int load_step(load_conn_t *c);
 static void load_finish(load_conn_t *c, int failed);
 static void load_run(load_conn_t *c);
 static void load_loop(uint32_t until);
-static int load_compare(const void *one, const void *two);
 static double load_quantile(double q);
 static void load_report(uint64_t elapsed);
+static void load_options(int argc, char **argv);
+static void load_idle(void);
 
 
 static int            load_epoll;
@@ -104,11 +105,9 @@ load_deadline(int sig)
 static SSL_CTX **
 load_contexts(const char *dir)
 {
-    char       ca[BENCH_PATH], cert[BENCH_PATH], key[BENCH_PATH];
+    char       name[32];
     SSL_CTX  **ctx;
     uint32_t   i;
-
-    snprintf(ca, sizeof(ca), "%s/gateway-ca.pem", dir);
 
     ctx = calloc(load_tokens, sizeof(SSL_CTX *));
 
@@ -117,31 +116,15 @@ load_contexts(const char *dir)
     }
 
     for (i = 0; i < load_tokens; i++) {
-        snprintf(cert, sizeof(cert), "%s/client-%03u.pem", dir, i);
-        snprintf(key, sizeof(key), "%s/client-%03u-key.pem", dir, i);
+        snprintf(name, sizeof(name), "client-%03u", i);
 
-        ctx[i] = SSL_CTX_new(TLS_client_method());
+        ctx[i] = bench_ssl_ctx(TLS_client_method(), dir, name, "gateway-ca");
 
-        if (ctx[i] == NULL
-            || SSL_CTX_use_certificate_file(ctx[i], cert, SSL_FILETYPE_PEM)
-               != 1
-            || SSL_CTX_use_PrivateKey_file(ctx[i], key, SSL_FILETYPE_PEM)
-               != 1
-            || SSL_CTX_load_verify_locations(ctx[i], ca, NULL) != 1
-            || SSL_CTX_set_alpn_protos(ctx[i], (const u_char *) "\002h2", 3)
-               != 0)
+        if (SSL_CTX_set_alpn_protos(ctx[i], (const u_char *) "\002h2", 3)
+            != 0)
         {
-            ERR_print_errors_fp(stderr);
-            errx(1, "cannot set up TLS of client %u", i);
+            errx(1, "cannot offer h2");
         }
-
-        SSL_CTX_set_min_proto_version(ctx[i], TLS1_2_VERSION);
-        SSL_CTX_set_session_cache_mode(ctx[i], SSL_SESS_CACHE_OFF);
-        SSL_CTX_set_mode(ctx[i], SSL_MODE_ENABLE_PARTIAL_WRITE
-                                 |SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                                 |SSL_MODE_RELEASE_BUFFERS
-                                 |SSL_MODE_NO_AUTO_CHAIN);
-        SSL_CTX_set_verify(ctx[i], SSL_VERIFY_PEER, NULL);
     }
 
     return ctx;
@@ -466,15 +449,6 @@ load_loop(uint32_t until)
 }
 
 
-static int
-load_compare(const void *one, const void *two)
-{
-    const uint64_t  *a = one, *b = two;
-
-    return *a < *b ? -1 : *a > *b;
-}
-
-
 /* In milliseconds; load_ns is sorted, those that failed are 0 and first. */
 static double
 load_quantile(double q)
@@ -494,7 +468,7 @@ load_quantile(double q)
 static void
 load_report(uint64_t elapsed)
 {
-    qsort(load_ns, load_total, sizeof(uint64_t), load_compare);
+    qsort(load_ns, load_total, sizeof(uint64_t), bench_compare_ns);
 
     printf("connections=%u answers=%u errors=%u misrouted=%u resumed=%u"
            " seconds=%.6f p50_ms=%.3f p99_ms=%.3f\n",
@@ -505,12 +479,10 @@ load_report(uint64_t elapsed)
 }
 
 
-int
-main(int argc, char **argv)
+static void
+load_options(int argc, char **argv)
 {
-    char      *mode;
-    uint32_t   i;
-    uint64_t   start;
+    const char  *mode;
 
     if (argc < 7) {
         errx(2, "usage: load connect|up|down|idle PORT PKI-DIR TOKENS"
@@ -549,6 +521,40 @@ main(int argc, char **argv)
     if (load_tokens == 0 || load_total == 0 || load_inflight == 0) {
         errx(2, "TOKENS, CONNECTIONS and IN-FLIGHT are 1 at least");
     }
+}
+
+
+/* Holds what was opened until standard input ends, then closes it. */
+static void
+load_idle(void)
+{
+    uint32_t  i;
+
+    printf("held\n");
+    fflush(stdout);
+
+    while (read(STDIN_FILENO, load_buf, sizeof(load_buf)) > 0) {
+        /* void */
+    }
+
+    load_hold = 0;
+
+    for (i = 0; i < load_started; i++) {
+
+        if (load_conns[i].state == LOAD_HELD) {
+            load_conns[i].state = LOAD_CLOSE;
+            load_run(&load_conns[i]);
+        }
+    }
+}
+
+
+int
+main(int argc, char **argv)
+{
+    uint64_t  start;
+
+    load_options(argc, argv);
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGALRM, load_deadline);
@@ -568,23 +574,7 @@ main(int argc, char **argv)
 
     if (load_hold) {
         load_loop(load_total);
-
-        printf("held\n");
-        fflush(stdout);
-
-        while (read(STDIN_FILENO, load_buf, sizeof(load_buf)) > 0) {
-            /* void */
-        }
-
-        load_hold = 0;
-
-        for (i = 0; i < load_started; i++) {
-
-            if (load_conns[i].state == LOAD_HELD) {
-                load_conns[i].state = LOAD_CLOSE;
-                load_run(&load_conns[i]);
-            }
-        }
+        load_idle();
     }
 
     load_loop(UINT32_MAX);

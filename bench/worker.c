@@ -89,37 +89,22 @@ worker_alpn(SSL *ssl, const u_char **out, u_char *outlen, const u_char *in,
 static SSL_CTX *
 worker_ctx(const char *dir, unsigned number)
 {
-    char      ca[BENCH_PATH], cert[BENCH_PATH], key[BENCH_PATH];
+    char      name[32];
     SSL_CTX  *ctx;
 
-    snprintf(ca, sizeof(ca), "%s/worker-ca.pem", dir);
-    snprintf(cert, sizeof(cert), "%s/w%u.pem", dir, number + 1);
-    snprintf(key, sizeof(key), "%s/w%u-key.pem", dir, number + 1);
+    snprintf(name, sizeof(name), "w%u", number + 1);
 
-    ctx = SSL_CTX_new(TLS_server_method());
+    ctx = bench_ssl_ctx(TLS_server_method(), dir, name, "worker-ca");
 
     /* One ticket for each handshake, as Go's TLS and so buildkitd sends. */
 
-    if (ctx == NULL
-        || SSL_CTX_use_certificate_file(ctx, cert, SSL_FILETYPE_PEM) != 1
-        || SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1
-        || SSL_CTX_load_verify_locations(ctx, ca, NULL) != 1
+    if (SSL_CTX_set_num_tickets(ctx, 1) != 1
         || SSL_CTX_set_session_id_context(ctx, (const u_char *) "bench", 5)
-           != 1
-        || SSL_CTX_set_num_tickets(ctx, 1) != 1)
+           != 1)
     {
-        ERR_print_errors_fp(stderr);
-        errx(1, "cannot set up TLS of worker w%u", number + 1);
+        errx(1, "cannot set up tickets");
     }
 
-    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE
-                          |SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                          |SSL_MODE_RELEASE_BUFFERS
-                          |SSL_MODE_NO_AUTO_CHAIN);
-    SSL_CTX_set_verify(ctx,
-                       SSL_VERIFY_PEER|SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_alpn_select_cb(ctx, worker_alpn, NULL);
 
     return ctx;

@@ -64,7 +64,7 @@ bk_cmd_status(const bk_args_t *args)
 
         rc = st.failed ? BK_EXIT_FAILED : BK_EXIT_OK;
 
-    } else if (!args->json) {
+    } else if (rc == BK_EXIT_UNREACHABLE && !args->json) {
         bk_status_table(&st);       /* builds may go on all the same */
     }
 

@@ -58,6 +58,10 @@ typedef struct {
 } bk_table_found_t;
 
 
+/* The short loops of a look-up, which compilers leave as they are at -O2. */
+#define BK_TABLE_UNROLL  _Pragma("GCC unroll 8")
+
+
 /* The mapping is read as words, whatever the structures say. */
 typedef uint64_t bk_table_word_t __attribute__((may_alias));
 
@@ -77,6 +81,7 @@ bk_table_copy(void *dst, const void *src, size_t len)
     bk_table_word_t        *to = dst;
     const bk_table_word_t  *from = src;
 
+    BK_TABLE_UNROLL
     for (i = 0; i < len / 8; i++) {
         to[i] = bk_table_load(&from[i]);
     }
@@ -269,28 +274,18 @@ bk_table_read_entry(const bk_table_view_t *v, uint32_t index,
 
 
 /*
- * Looks up SHA-256(token).
- *
- * An entry that lives from before the call until after it is always found.
- * *f is valid for BK_TABLE_OK only.  For BK_TABLE_BUSY the entry is there
- * but changed all the time: ask again later.
+ * The slow half of bk_table_lookup(): looks at every candidate in turn.  For
+ * two entries with the same tag in the same buckets, and for broken tables.
  */
 static inline int
-bk_table_lookup(const bk_table_view_t *v, const uint8_t *key,
-    bk_table_found_t *f)
+bk_table_lookup_all(const bk_table_view_t *v, const uint8_t *want,
+    const uint32_t bucket[2], uint32_t tag, bk_table_found_t *f)
 {
     int                       rc, result;
-    uint32_t                  bucket[2], index, tag;
+    uint32_t                  index;
     uint64_t                  word;
     unsigned                  b, i;
-    _Alignas(8) uint8_t       want[BK_TABLE_HASH_LEN];
     const bk_table_bucket_t  *bp;
-
-    memcpy(want, key, BK_TABLE_HASH_LEN);
-    bk_table_place(want, v->nbuckets, bucket, &tag);
-
-    __builtin_prefetch(&v->buckets[bucket[0]]);
-    __builtin_prefetch(&v->buckets[bucket[1]]);
 
     result = BK_TABLE_MISS;
 
@@ -327,6 +322,78 @@ bk_table_lookup(const bk_table_view_t *v, const uint8_t *key,
     }
 
     return result;
+}
+
+
+/*
+ * Looks up SHA-256(token).
+ *
+ * An entry that lives from before the call until after it is always found.
+ * *f is valid for BK_TABLE_OK only.  For BK_TABLE_BUSY the entry is there
+ * but changed all the time: ask again later.
+ *
+ * At size this is memory latency and nothing else: the two buckets are
+ * loaded at once, the candidate is picked without a branch that depends on
+ * where it was (a wrong guess there would wait for the memory), and the three
+ * cache lines of its entry are loaded at once.
+ */
+static inline int
+bk_table_lookup(const bk_table_view_t *v, const uint8_t *key,
+    bk_table_found_t *f)
+{
+    uint32_t                  bucket[2], index, mask, tag;
+    unsigned                  i;
+    _Alignas(8) uint8_t       want[BK_TABLE_HASH_LEN];
+    const uint8_t            *line;
+    const bk_table_bucket_t  *b[2];
+
+    memcpy(want, key, BK_TABLE_HASH_LEN);
+    bk_table_place(want, v->nbuckets, bucket, &tag);
+
+    b[0] = &v->buckets[bucket[0]];
+    b[1] = &v->buckets[bucket[1]];
+
+    __builtin_prefetch(b[0]);
+    __builtin_prefetch(b[1]);
+
+    mask = 0;
+
+    BK_TABLE_UNROLL
+    for (i = 0; i < BK_TABLE_BUCKET_SLOTS; i++) {
+        mask |= (uint32_t) (bk_table_load(&b[0]->slot[i]) >> 32 == tag) << i;
+    }
+
+    BK_TABLE_UNROLL
+    for (i = 0; i < BK_TABLE_BUCKET_SLOTS; i++) {
+        mask |= (uint32_t) (bk_table_load(&b[1]->slot[i]) >> 32 == tag)
+                << (i + BK_TABLE_BUCKET_SLOTS);
+    }
+
+    if (mask == 0) {
+        return BK_TABLE_MISS;
+    }
+
+    i = (unsigned) __builtin_ctz(mask);
+    index = (uint32_t) bk_table_load(&b[i / BK_TABLE_BUCKET_SLOTS]
+                                      ->slot[i % BK_TABLE_BUCKET_SLOTS])
+            - 1;
+
+    if (index < v->nentries) {
+        line = (const uint8_t *) &v->entries[index];
+
+        __builtin_prefetch(line);
+        __builtin_prefetch(line + 64);
+        __builtin_prefetch(line + 128);
+
+        if (bk_table_read_entry(v, index, f) == BK_TABLE_OK
+            && f->alloc.state != BK_ALLOC_FREE
+            && memcmp(f->key, want, BK_TABLE_HASH_LEN) == 0)
+        {
+            return BK_TABLE_OK;
+        }
+    }
+
+    return bk_table_lookup_all(v, want, bucket, tag, f);
 }
 
 

@@ -34,6 +34,10 @@ ngx_stream_buildkit_check_servers(ngx_conf_t *cf)
     ngx_stream_buildkit_srv_conf_t   *bscf;
     ngx_stream_buildkit_ssl_conf_t   *sslcf;
 
+    if (ngx_stream_buildkit_upstream_check(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
 
     cscfp = cmcf->servers.elts;

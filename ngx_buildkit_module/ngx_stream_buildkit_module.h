@@ -67,6 +67,7 @@ typedef struct {
     ngx_flag_t                       enable;
     ngx_array_t                     *pools;
                                           /* of ngx_stream_complex_value_t */
+    ngx_uint_t                       balancer;  /* an upstream's: buildkit; */
 
     /* set by ngx_stream_buildkit_verify_init() */
     ngx_stream_buildkit_main_conf_t *main;
@@ -177,6 +178,7 @@ ngx_int_t ngx_stream_buildkit_log_handler(ngx_stream_session_t *s);
 /* upstream.c: the balancer, and the filter behind which nothing gets by it */
 char *ngx_stream_buildkit_upstream(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+ngx_int_t ngx_stream_buildkit_upstream_check(ngx_conf_t *cf);
 ngx_int_t ngx_stream_buildkit_filter_init(ngx_conf_t *cf);
 
 /* sessions.c: TLS sessions, one per worker and identity of ours */

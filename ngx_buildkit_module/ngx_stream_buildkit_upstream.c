@@ -39,6 +39,8 @@ static u_char  ngx_stream_buildkit_alpn[] = "\x02h2";
 char *
 ngx_stream_buildkit_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    ngx_stream_buildkit_srv_conf_t  *bscf = conf;
+
     ngx_stream_upstream_server_t     *us;
     ngx_stream_upstream_srv_conf_t   *uscf;
     ngx_stream_buildkit_main_conf_t  *bmcf;
@@ -73,7 +75,48 @@ ngx_stream_buildkit_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                                                 ngx_stream_buildkit_module);
     bmcf->balancers++;
 
+    bscf->balancer = 1;
+
     return NGX_CONF_OK;
+}
+
+
+/* a method named after ours replaces it without asking: say so at load */
+
+ngx_int_t
+ngx_stream_buildkit_upstream_check(ngx_conf_t *cf)
+{
+    ngx_uint_t                        i;
+    ngx_stream_upstream_srv_conf_t  **uscfp;
+    ngx_stream_buildkit_srv_conf_t   *bscf;
+    ngx_stream_upstream_main_conf_t  *umcf;
+
+    umcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_upstream_module);
+
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (uscfp[i]->srv_conf == NULL) {
+            continue;
+        }
+
+        bscf = ngx_stream_conf_upstream_srv_conf(uscfp[i],
+                                                 ngx_stream_buildkit_module);
+
+        if (bscf->balancer
+            && uscfp[i]->peer.init != ngx_stream_buildkit_upstream_init_peer)
+        {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "upstream \"%V\" has \"buildkit;\" and another "
+                          "load balancing method, in %s:%ui",
+                          &uscfp[i]->host, uscfp[i]->file_name,
+                          uscfp[i]->line);
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 

@@ -222,6 +222,7 @@ int64_t bk_unix_ms(void);
 int64_t bk_time_parse(const char *s);
 /* "2026-11-21T08:00:00Z (in 59m)"; buf has 64 bytes at least. */
 char *bk_time_relative(const char *rfc3339, char *buf, size_t size);
+char *bk_time_short(const char *rfc3339, char *buf, size_t size);
 char *bk_time_format(int64_t unix_ms, char *buf, size_t size);
 
 

@@ -51,10 +51,10 @@ bk_routes_print(const json_t *json)
     bk_rows_add(rows, header);
 
     json_array_foreach(json_object_get(json, "routes"), i, route) {
-        bk_time_relative(bk_out_string(route, "expiresAt"), expires,
-                         sizeof(expires));
-        bk_time_relative(bk_out_string(route, "changedAt"), changed,
-                         sizeof(changed));
+        bk_time_short(bk_out_string(route, "expiresAt"), expires,
+                      sizeof(expires));
+        bk_time_short(bk_out_string(route, "changedAt"), changed,
+                      sizeof(changed));
 
         bk_rows_add(rows, (const char *[]) {
             bk_out_string(route, "id"), bk_out_string(route, "pool"),

@@ -187,10 +187,10 @@ bk_list_allocations(const bk_args_t *args, const json_t *array)
             continue;
         }
 
-        bk_time_relative(bk_out_string(a, "expiresAt"), expires,
-                         sizeof(expires));
-        bk_time_relative(bk_out_string(a, "changedAt"), changed,
-                         sizeof(changed));
+        bk_time_short(bk_out_string(a, "expiresAt"), expires,
+                      sizeof(expires));
+        bk_time_short(bk_out_string(a, "changedAt"), changed,
+                      sizeof(changed));
 
         bk_rows_add(rows, (const char *[]) {
             bk_out_string(a, "id"), bk_out_string(a, "pool"),

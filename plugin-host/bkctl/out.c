@@ -422,8 +422,10 @@ bk_time_format(int64_t unix_ms, char *buf, size_t size)
 }
 
 
+/* "in 59m": for tables, whose JSON has the exact time. */
+
 char *
-bk_time_relative(const char *rfc3339, char *buf, size_t size)
+bk_time_short(const char *rfc3339, char *buf, size_t size)
 {
     char     took[32];
     int64_t  at, left;
@@ -438,8 +440,25 @@ bk_time_relative(const char *rfc3339, char *buf, size_t size)
     left = at - bk_unix_ms();
     bk_duration_format((uint64_t) (left < 0 ? -left : left) / 1000 * 1000,
                        took, sizeof(took));
-    snprintf(buf, size, left < 0 ? "%s (%s ago)" : "%s (in %s)", rfc3339,
-             took);
+    snprintf(buf, size, left < 0 ? "%s ago" : "in %s", took);
+
+    return buf;
+}
+
+
+char *
+bk_time_relative(const char *rfc3339, char *buf, size_t size)
+{
+    char  left[48];
+
+    bk_time_short(rfc3339, left, sizeof(left));
+
+    if (bk_time_parse(rfc3339) < 0) {
+        snprintf(buf, size, "%s", left);
+
+    } else {
+        snprintf(buf, size, "%s (%s)", rfc3339, left);
+    }
 
     return bk_out_clean(buf);
 }

@@ -1,0 +1,158 @@
+/*
+ * What the files of the process plugin share.
+ *
+ * process.c is the plugin, worker.c the life of one worker, spawn.c makes
+ * the process and its folder, adopt.c knows a process again after our own
+ * restart, probe.c asks it whether it works.  Nothing waits: a process is
+ * watched through its pidfd, a probe is a state machine on the host's loop.
+ */
+
+#ifndef BK_PROCESS_H_INCLUDED
+#define BK_PROCESS_H_INCLUDED
+
+#include <openssl/ssl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "bk_plugin.h"
+#include "bk_table.h"
+
+
+#define BK_PATH_MAX      4096
+#define BK_WORKERS_MAX   1024
+#define BK_ARGS_MAX      256
+#define BK_PROBE_TEXT    160
+
+#define BK_SECOND        UINT64_C(1000)
+
+
+typedef struct bk_process_s  bk_process_t;
+typedef struct bk_worker_s   bk_worker_t;
+typedef struct bk_probe_s    bk_probe_t;
+
+/* error: NULL when the worker answered well */
+typedef void (*bk_probe_pt)(void *data, const char *error);
+
+
+enum {
+    BK_PHASE_NONE = 0,      /* no process; perhaps one soon: w->tick */
+    BK_PHASE_START,         /* runs, has not answered a probe yet */
+    BK_PHASE_UP,
+    BK_PHASE_DOWN           /* told to go; w->deadline kills it */
+};
+
+
+struct bk_worker_s {
+    bk_process_t  *p;
+    char           name[16];
+    char           tls_name[BK_TABLE_TLS_NAME_LEN];
+    char           dir[BK_PATH_MAX];
+    char           message[BK_TABLE_MESSAGE_LEN];
+    int            state;           /* BK_WORKER_*, as it was put */
+    int            phase;
+    int            wanted;
+
+    pid_t          pid;
+    uint64_t       started;         /* field 22 of /proc/PID/stat */
+    int            pidfd;           /* -1: no process */
+    int            child;           /* ours to reap */
+    uint16_t       port;
+    bk_watch_t    *exit;
+
+    bk_timer_t    *tick;            /* next probe, or next start */
+    bk_timer_t    *deadline;        /* of the start, or of the stop */
+    bk_timer_t    *idle;
+    int            idling;          /* idle is set */
+    bk_probe_t    *probe;
+    char           trouble[BK_PROBE_TEXT];  /* what the last probe said */
+    unsigned       bad_probes;      /* in a row */
+    unsigned       good;            /* probes answered since it started */
+    unsigned       crashes;         /* in a row: the back-off */
+    unsigned       port_tries;
+    uint64_t       up_since;        /* monotonic */
+    uint64_t       retry_at;        /* monotonic; not started before */
+};
+
+
+struct bk_process_s {
+    const bk_host_t  *host;
+
+    char              pool[BK_TABLE_POOL_LEN];
+    char             *command[BK_ARGS_MAX + 1];
+    size_t            ncommand;
+    char             *args[BK_ARGS_MAX + 1];
+    size_t            nargs;
+    char              arch[BK_TABLE_ARCH_LEN];
+    int               shared;
+    int               stop_children;
+    uint64_t          nworkers;
+    uint64_t          idle_ms;
+    uint64_t          start_ms;
+    uint64_t          probe_ms;
+
+    bk_worker_t      *workers;
+    SSL_CTX          *tls;          /* the probes' */
+    uint64_t          tls_until_ms;
+    int               stopping;
+};
+
+
+/* What the run file of a worker says. */
+typedef struct {
+    pid_t     pid;
+    uint64_t  started;
+    uint16_t  port;
+    int       ready;
+    char      boot[64];
+} bk_run_t;
+
+
+/* process.c: tells the host, once the last process is gone */
+void bk_process_stopped(bk_process_t *p);
+
+/* text.c */
+int bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
+    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+bk_str_t bk_str(const char *s);
+/* cuts at a UTF-8 boundary, blanks for control bytes */
+void bk_text_clean(char *dst, size_t size, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+int bk_text_write(const char *dir, const char *name, bk_str_t data,
+    bk_err_t *err);
+/* DIR/NAME; BK_PATH_MAX bytes */
+const char *bk_text_path(char *path, const char *dir, const char *name);
+
+/* worker.c */
+void bk_worker_init(bk_process_t *p, bk_worker_t *w, unsigned number);
+int bk_worker_begin(bk_worker_t *w, bk_err_t *err); /* adopts or puts */
+void bk_worker_free(bk_worker_t *w);
+void bk_worker_want(bk_worker_t *w, int wanted);
+void bk_worker_used(bk_worker_t *w);    /* its allocations changed */
+void bk_worker_stop(bk_worker_t *w, const char *why);
+const char *bk_worker_program(const bk_worker_t *w);
+
+/* spawn.c: fills pid, started, pidfd, port */
+int bk_spawn_folder(bk_worker_t *w, bk_err_t *err);
+int bk_spawn(bk_worker_t *w, bk_err_t *err);
+void bk_spawn_last_line(const bk_worker_t *w, char *line, size_t size);
+void bk_spawn_trim_log(const bk_worker_t *w);
+
+/* adopt.c */
+int bk_adopt_start_time(pid_t pid, uint64_t *started);
+void bk_adopt_boot(char boot[64]);
+size_t bk_adopt_format(const bk_run_t *run, char *text, size_t size);
+void bk_adopt_note(bk_worker_t *w, int ready);      /* writes the run file */
+void bk_adopt_forget(bk_worker_t *w);
+/* 1: it runs and w knows it; 0: there was none; -1: it is gone */
+int bk_adopt(bk_worker_t *w, int *ready);
+/* says in words how it ended, and reaps it */
+void bk_adopt_ended(bk_worker_t *w, char *text, size_t size, int *taken);
+
+/* probe.c: one at a time for each worker; never calls back at once */
+int bk_probe_setup(bk_process_t *p, bk_err_t *err);
+bk_probe_t *bk_probe_start(bk_process_t *p, const char *tls_name,
+    uint16_t port, uint64_t timeout_ms, bk_probe_pt done, void *data);
+void bk_probe_free(bk_probe_t **probe);
+
+#endif /* BK_PROCESS_H_INCLUDED */

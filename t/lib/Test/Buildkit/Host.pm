@@ -152,7 +152,7 @@ sub http {
     $rest = _unchunk($rest) if ($got{'transfer-encoding'} // '') =~ /chunked/;
 
     return { status => $status, headers => \%got, body => $rest // '',
-        json => eval { JSON->new->allow_nonref->decode($rest // '') } };
+        json => scalar eval { JSON->new->allow_nonref->decode($rest // '') } };
 }
 
 

@@ -23,6 +23,8 @@ static int bk_restore_put(bk_allocator_t *a, const bk_row_t *row,
     bk_err_t *err);
 static void bk_restore_ended(bk_allocator_t *a, const bk_row_t *row);
 static int bk_restore_one(bk_allocator_t *a, bk_pending_t *p);
+static int bk_restore_fail(bk_allocator_t *a, bk_pending_t *p,
+    const char *why);
 
 
 int
@@ -191,6 +193,11 @@ bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
                                                    : BK_ALLOC_STARTING;
 
     if (bk_restore_put(a, &p->row, &err) != 0) {
+        if (err.code < 500 && err.code != 404) {
+            /* its worker failed meanwhile: that will not change */
+            return bk_restore_fail(a, p, err.text);
+        }
+
         h->log(h, BK_LOG_WARN, "allocation %s: cannot be put back yet: %s",
                bk_token_id(p->row.hash, id), err.text);
         return 0;
@@ -203,6 +210,35 @@ bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
                               1, NULL);
     }
 
+    return 1;
+}
+
+
+/* Journal, then model and table: the gateway can say why.  1: done. */
+
+static int
+bk_restore_fail(bk_allocator_t *a, bk_pending_t *p, const char *why)
+{
+    char              id[BK_ID_LEN + 1];
+    bk_err_t          err;
+    const bk_host_t  *h;
+
+    h = a->host;
+
+    p->row.state = BK_ALLOC_FAILED;
+    bk_str_copy(p->row.reason, sizeof(p->row.reason), bk_str(why));
+
+    h->log(h, BK_LOG_WARN, "allocation %s: cannot be put back: %s",
+           bk_token_id(p->row.hash, id), why);
+
+    if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_FAILED,
+                       p->row.reason, h->now_ms(h), &err) != 0)
+    {
+        h->log(h, BK_LOG_ERROR, "%s", err.text);
+        return 0;
+    }
+
+    bk_restore_ended(a, &p->row);
     return 1;
 }
 
@@ -263,16 +299,9 @@ bk_restore_give_up(void *data)
     for (p = TAILQ_FIRST(&a->pendings); p != NULL; p = next) {
         next = TAILQ_NEXT(p, link);
 
-        if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_FAILED, why,
-                           h->now_ms(h), NULL) != 0)
-        {
-            continue;
+        if (bk_restore_fail(a, p, why)) {
+            bk_restore_drop(a, &p);
         }
-
-        p->row.state = BK_ALLOC_FAILED;
-        bk_str_copy(p->row.reason, sizeof(p->row.reason), bk_str(why));
-        bk_restore_ended(a, &p->row);
-        bk_restore_drop(a, &p);
     }
 }
 

@@ -72,7 +72,7 @@ bk_routes_add(bk_allocator_t *a, bk_err_t *err)
         { "POST", "/api/v1/workers/release", bk_routes_release },
         { "POST", "/api/v1/workers/renew", bk_routes_renew },
         { "DELETE", "/api/v1/allocations/*", bk_routes_revoke },
-        { "POST", "/api/v1/pools/*", bk_routes_wake }
+        { "POST", "/api/v1/pools/*/wake", bk_routes_wake }
     };
 
     for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
@@ -725,7 +725,6 @@ bk_routes_wake(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     char              name[BK_TABLE_POOL_LEN], space[64];
     char              pool[BK_TABLE_POOL_LEN + 64];
-    size_t            n;
     bk_buf_t          b;
     bk_err_t          err;
     bk_best_t         best;
@@ -735,19 +734,7 @@ bk_routes_wake(bk_request_t *r, const bk_request_info_t *info, void *data)
     h = a->host;
     err = (bk_err_t) { 0 };
 
-    static const char  verb[] = "/wake";
-
-    n = sizeof(verb) - 1;
-
-    if (info->param.len <= n || info->param.len - n >= sizeof(name)
-        || memcmp(info->param.data + info->param.len - n, verb, n) != 0)
-    {
-        (void) bk_fail(&err, 404, "NotFound", NULL, "no such path");
-        goto failed;
-    }
-
-    bk_str_copy(name, sizeof(name),
-                (bk_str_t) { info->param.data, info->param.len - n });
+    bk_str_copy(name, sizeof(name), info->param);
 
     if (h->http_query(r, "namespace", space, sizeof(space)) != 0
         || space[0] == '\0')

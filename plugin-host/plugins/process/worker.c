@@ -189,6 +189,7 @@ bk_worker_begin(bk_worker_t *w, bk_err_t *err)
 
     if (found == 0) {
         bk_worker_put(w, BK_WORKER_STOPPED, "");
+        bk_worker_used(w);
         return 0;
     }
 
@@ -585,12 +586,22 @@ bk_worker_allocations(bk_worker_t *w)
 void
 bk_worker_used(bk_worker_t *w)
 {
+    uint32_t          live;
     uint64_t          delay;
     const bk_host_t  *h;
 
     h = w->p->host;
+    live = bk_worker_allocations(w);
 
-    if (bk_worker_allocations(w) > 0
+    if (live > 0 && w->phase == BK_PHASE_NONE && !w->wanted
+        && w->state == BK_WORKER_STOPPED && !w->p->stopping)
+    {
+        /* it was allocated before we could be asked to start it */
+        w->wanted = 1;
+        bk_worker_retry(w);
+    }
+
+    if (live > 0
         || (w->phase == BK_PHASE_NONE && !w->wanted)
         || (w->wanted && w->p->idle_ms == 0))
     {

@@ -48,7 +48,7 @@ my @rows = (
     ['balancer and server', { upstream => 'server 127.0.0.1:1;' },
         qr/upstream "workers" has "buildkit;" and "server"/],
     ['balancer and then hash', { upstream => 'hash $remote_addr;' },
-        qr/"workers" has "buildkit;" and another load balancing method/],
+        qr/no servers in upstream|"buildkit;" and another load balancing/],
     ['balancer after hash', { before => 'hash $remote_addr;' },
         qr/\[warn\].*load balancing method redefined/, 'loads'],
 

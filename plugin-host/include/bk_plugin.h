@@ -17,7 +17,7 @@
  *
  * Changes (same major: old plugins go on working; the gate is in plugin.c):
  *   2026-11-21  1.0  first version: life-cycle and options
- *   2026-11-21  1.1  worker_want, event, check
+ *   2026-11-21  1.1  worker_want, event, check; host: stats
  */
 
 #ifndef BK_PLUGIN_H_INCLUDED
@@ -186,6 +186,22 @@ typedef struct {
 } bk_cert_t;
 
 
+/*
+ * A number of the host, in the terms of Prometheus: name without prefix,
+ * labels as text (a="b",c="d") or empty.  Numbers of one name follow each
+ * other; their values only grow where counter is 1.
+ */
+typedef struct {
+    const char  *name;
+    const char  *help;
+    const char  *labels;
+    int          counter;
+    double       value;
+} bk_stat_t;
+
+typedef void (*bk_stat_pt)(const bk_stat_t *stat, void *data);
+
+
 /* Iteration: return 0 to go on, anything else ends it and is returned. */
 typedef int (*bk_pool_pt)(const bk_pool_info_t *pool, void *data);
 typedef int (*bk_worker_pt)(const bk_worker_info_t *worker, void *data);
@@ -275,8 +291,9 @@ struct bk_host_s {
         int wanted, bk_err_t *err);
 
     /*
-     * HTTP on the API listeners.  A pattern is a path whose last segment may
-     * be '*': "/api/v1/allocations/" "*".  which: 0 API, 1 metrics listener.
+     * HTTP on the API listeners.  A pattern is a path in which one segment
+     * may be '*': "/api/v1/allocations/" "*"; a route without it goes first.
+     * which: 0 API, 1 metrics listener.  409 RouteTaken.
      */
     int (*http_route)(const bk_host_t *h, int which, const char *method,
         const char *pattern, bk_http_pt handler, void *data, bk_err_t *err);
@@ -300,6 +317,11 @@ struct bk_host_s {
 
     /* stop() is over: nothing of this plugin is under way any more */
     void (*stopped)(const bk_host_t *h);
+
+    /* 1.1 */
+
+    /* the host's own numbers: table, HTTP, process */
+    void (*stats)(const bk_host_t *h, bk_stat_pt fn, void *data);
 
     /* minor 2 and later: add here, never above */
 };

@@ -1,0 +1,445 @@
+/*
+ * The read-only endpoints that need no plugin: pools, workers, allocations,
+ * health.  Formats: plugin-host/doc/api.md.  Ids only: a token is not known
+ * here, and its hash is shown to nobody in full.
+ */
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "host.h"
+#include "log.h"
+
+
+#define BK_API_ID_LEN  12       /* hex digits of SHA-256(token) */
+
+
+typedef struct {
+    uint32_t     workers[BK_WORKER_STATES];
+    uint32_t     allocations[BK_ALLOC_STATES];
+} bk_api_counts_t;
+
+typedef struct {
+    bk_core_t   *core;
+    json_t      *list;
+    const char  *id;            /* the only one that is asked for */
+} bk_api_walk_t;
+
+
+static void bk_api_pools(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+static void bk_api_workers(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+static void bk_api_allocations(bk_request_t *r,
+    const bk_request_info_t *info, void *data);
+static void bk_api_allocation(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+static void bk_api_alive(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+static void bk_api_ready(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+static int bk_api_add_pool(const bk_pool_info_t *pool, void *data);
+static int bk_api_add_worker(const bk_worker_info_t *worker, void *data);
+static int bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data);
+static int bk_api_count_worker(const bk_worker_info_t *worker, void *data);
+static int bk_api_count_alloc(const bk_alloc_info_t *alloc, void *data);
+static json_t *bk_api_alloc(const bk_alloc_info_t *alloc);
+static json_t *bk_api_time(uint64_t ms);
+static json_t *bk_api_str(bk_str_t s);
+static int bk_api_filter(bk_api_walk_t *w, bk_request_t *r, char *buf,
+    size_t size, bk_str_t *pool);
+static void bk_api_send(bk_request_t *r, int status, json_t *json);
+
+
+static const struct {
+    const char  *pattern;
+    bk_http_pt   handler;
+} bk_api_table[] = {
+    { "/api/v1/pools", bk_api_pools },
+    { "/api/v1/workers", bk_api_workers },
+    { "/api/v1/allocations", bk_api_allocations },
+    { "/api/v1/allocations/*", bk_api_allocation },
+    { "/api/v1/health", bk_api_ready },
+    { "/healthz", bk_api_alive },
+    { "/readyz", bk_api_ready }
+};
+
+
+int
+bk_api_routes(bk_core_t *core, bk_err_t *err)
+{
+    size_t  i;
+
+    for (i = 0; i < sizeof(bk_api_table) / sizeof(bk_api_table[0]); i++) {
+        if (bk_httpd_route(core->httpd, BK_HTTP_API, "GET",
+                           bk_api_table[i].pattern, bk_api_table[i].handler,
+                           core, "host", err)
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    if (bk_httpd_route(core->httpd, BK_HTTP_METRICS, "GET", "/healthz",
+                       bk_api_alive, core, "host", err)
+        != 0)
+    {
+        return -1;
+    }
+
+    return bk_httpd_route(core->httpd, BK_HTTP_METRICS, "GET", "/readyz",
+                          bk_api_ready, core, "host", err);
+}
+
+
+static void
+bk_api_pools(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    bk_core_t      *core = data;
+    bk_api_walk_t   w = { core, json_array(), NULL };
+
+    (void) info;
+
+    bk_model_pool_each(core->model, bk_api_add_pool, &w);
+    bk_api_send(r, 200, w.list);
+}
+
+
+static int
+bk_api_add_pool(const bk_pool_info_t *pool, void *data)
+{
+    int               i;
+    json_t           *workers, *allocs, *o;
+    uint32_t          total = 0, live = 0;
+    const char       *status;
+    bk_api_walk_t    *w = data;
+    bk_api_counts_t   n;
+
+    memset(&n, 0, sizeof(n));
+    bk_model_worker_each(w->core->model, pool->name, bk_api_count_worker, &n);
+    bk_model_alloc_each(w->core->model, pool->name, bk_api_count_alloc, &n);
+
+    workers = json_object();
+    allocs = json_object();
+
+    for (i = 1; i < BK_WORKER_STATES; i++) {
+        json_object_set_new(workers, bk_worker_state_name(i),
+                            json_integer(n.workers[i]));
+        total += n.workers[i];
+    }
+
+    json_object_set_new(workers, "total", json_integer(total));
+
+    for (i = 1; i < BK_ALLOC_STATES; i++) {
+        json_object_set_new(allocs, bk_alloc_state_name(i),
+                            json_integer(n.allocations[i]));
+
+        if (!bk_alloc_ended(i)) {
+            live += n.allocations[i];
+        }
+    }
+
+    json_object_set_new(allocs, "live", json_integer(live));
+
+    if (n.workers[BK_WORKER_READY] != 0) {
+        status = "ready";
+
+    } else if (n.workers[BK_WORKER_STARTING] != 0) {
+        status = "starting";
+
+    } else if (total == 0 || n.workers[BK_WORKER_FAILED] == total) {
+        status = "failed";
+
+    } else {
+        status = "stopped";
+    }
+
+    o = json_pack("{s:o, s:s, s:s, s:b, s:o, s:o, s:i}",
+                  "name", bk_api_str(pool->name),
+                  "endpoint", w->core->conf->endpoint, "status", status,
+                  "shared", pool->shared, "workers", workers,
+                  "allocations", allocs, "queue",
+                  (int) n.allocations[BK_ALLOC_QUEUED]);
+    json_array_append_new(w->list, o);
+
+    return 0;
+}
+
+
+static int
+bk_api_count_worker(const bk_worker_info_t *worker, void *data)
+{
+    ((bk_api_counts_t *) data)->workers[worker->state]++;
+
+    return 0;
+}
+
+
+static int
+bk_api_count_alloc(const bk_alloc_info_t *alloc, void *data)
+{
+    ((bk_api_counts_t *) data)->allocations[alloc->state]++;
+
+    return 0;
+}
+
+
+static void
+bk_api_workers(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    char            buf[400];
+    bk_str_t        pool;
+    bk_core_t      *core = data;
+    bk_api_walk_t   w = { core, NULL, NULL };
+
+    (void) info;
+
+    if (bk_api_filter(&w, r, buf, sizeof(buf), &pool) == 0) {
+        bk_model_worker_each(core->model, pool, bk_api_add_worker, &w);
+        bk_api_send(r, 200, w.list);
+    }
+}
+
+
+static int
+bk_api_add_worker(const bk_worker_info_t *i, void *data)
+{
+    bk_api_walk_t  *w = data;
+
+    json_array_append_new(w->list,
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:b}",
+                  "name", bk_api_str(i->name), "pool", bk_api_str(i->pool),
+                  "endpoint", bk_api_str(i->endpoint),
+                  "tlsServerName", bk_api_str(i->tls_name),
+                  "arch", bk_api_str(i->arch),
+                  "state", bk_worker_state_name(i->state),
+                  "message", bk_api_str(i->message),
+                  "allocations", (int) i->allocations,
+                  "wanted", i->wanted));
+
+    return 0;
+}
+
+
+static void
+bk_api_allocations(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    char            buf[400];
+    bk_str_t        pool;
+    bk_core_t      *core = data;
+    bk_api_walk_t   w = { core, NULL, NULL };
+
+    (void) info;
+
+    if (bk_api_filter(&w, r, buf, sizeof(buf), &pool) == 0) {
+        bk_model_alloc_each(core->model, pool, bk_api_add_alloc, &w);
+        bk_api_send(r, 200, w.list);
+    }
+}
+
+
+static void
+bk_api_allocation(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    char            id[BK_API_ID_LEN + 1];
+    json_t         *one;
+    bk_err_t        err;
+    bk_core_t      *core = data;
+    bk_api_walk_t   w = { core, NULL, id };
+
+    if (info->param.len == BK_API_ID_LEN) {
+        memcpy(id, info->param.data, BK_API_ID_LEN);
+        id[BK_API_ID_LEN] = '\0';
+
+        w.list = json_array();
+        bk_model_alloc_each(core->model, (bk_str_t) { NULL, 0 },
+                            bk_api_add_alloc, &w);
+
+        one = json_incref(json_array_get(w.list, 0));
+        json_decref(w.list);
+
+        if (one != NULL) {
+            bk_api_send(r, 200, one);
+            return;
+        }
+    }
+
+    bk_err_set(&err, 404, "AllocationNotFound",
+               "there is no allocation with this id");
+    bk_err_hint(&err, "an id has %d hex digits; bkctl allocations lists them",
+                BK_API_ID_LEN);
+    bk_httpd_fail(r, &err);
+}
+
+
+static int
+bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data)
+{
+    json_t         *o;
+    bk_api_walk_t  *w = data;
+
+    o = bk_api_alloc(alloc);
+
+    if (w->id != NULL) {
+        if (strcmp(json_string_value(json_object_get(o, "id")), w->id) != 0) {
+            json_decref(o);
+            return 0;
+        }
+
+        json_array_append_new(w->list, o);
+        return 1;
+    }
+
+    json_array_append_new(w->list, o);
+
+    return 0;
+}
+
+
+static json_t *
+bk_api_alloc(const bk_alloc_info_t *a)
+{
+    char  id[BK_API_ID_LEN + 1];
+
+    snprintf(id, sizeof(id), "%02x%02x%02x%02x%02x%02x", a->hash[0],
+             a->hash[1], a->hash[2], a->hash[3], a->hash[4], a->hash[5]);
+
+    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:b}",
+                     "id", id, "pool", bk_api_str(a->pool),
+                     "worker", bk_api_str(a->worker),
+                     "state", bk_alloc_state_name(a->state),
+                     "reason", bk_api_str(a->reason),
+                     "expiresAt", bk_api_time(a->expires_ms),
+                     "changedAt", bk_api_time(a->changed_ms),
+                     "keyBound", a->key_hash != NULL);
+}
+
+
+/* ?pool=NAME: -1 when the answer was given. */
+
+static int
+bk_api_filter(bk_api_walk_t *w, bk_request_t *r, char *buf, size_t size,
+    bk_str_t *pool)
+{
+    bk_err_t         err;
+    bk_pool_info_t   found;
+
+    pool->data = NULL;
+    pool->len = 0;
+
+    if (bk_httpd_query(r, "pool", buf, size) == 0) {
+        pool->data = buf;
+        pool->len = strlen(buf);
+
+        if (bk_model_pool_find(w->core->model, *pool, &found) != 0) {
+            bk_err_set(&err, 404, "PoolNotFound", "there is no pool %s", buf);
+            bk_err_hint(&err, "bkctl pools lists them; a name is "
+                        "namespace/name");
+            bk_httpd_fail(r, &err);
+            return -1;
+        }
+    }
+
+    w->list = json_array();
+
+    return 0;
+}
+
+
+static void
+bk_api_alive(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    (void) info;
+    (void) data;
+
+    bk_api_send(r, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+
+/* Everything that must be there to serve, by name. */
+
+static void
+bk_api_ready(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    int                ready;
+    json_t            *checks, *plugins;
+    bk_core_t         *core = data;
+    bk_plugin_inst_t  *p;
+
+    (void) info;
+
+    checks = json_object();
+    plugins = json_object();
+    ready = bk_model_settled(core->model) && !core->stopping;
+
+    json_object_set_new(checks, "table",
+                        json_string(bk_model_settled(core->model)
+                                        ? "ok" : "waits for first facts"));
+    json_object_set_new(checks, "host",
+                        json_string(core->stopping ? "is stopping" : "ok"));
+
+    for (p = bk_plugins_first(core->plugins); p != NULL; p = p->next) {
+        json_object_set_new(plugins, p->label,
+            json_string(!p->started ? "not started"
+                        : bk_model_missing(core->model, p)
+                              ? "its first facts are not in; see the log"
+                              : "ok"));
+    }
+
+    json_object_set_new(checks, "plugins", plugins);
+
+    if (!ready) {
+        bk_httpd_header(r, "Retry-After", "1");
+    }
+
+    bk_api_send(r, ready ? 200 : 503,
+                json_pack("{s:s, s:s, s:o}", "status",
+                          ready ? "ok" : "not ready", "version", BK_VERSION,
+                          "checks", checks));
+}
+
+
+static json_t *
+bk_api_time(uint64_t ms)
+{
+    char  buf[32];
+
+    return ms == 0 ? json_null()
+                   : json_string(bk_log_time(ms, buf, sizeof(buf)));
+}
+
+
+/* Never fails: what is not UTF-8 is shown as nothing. */
+
+static json_t *
+bk_api_str(bk_str_t s)
+{
+    json_t  *json = s.data != NULL ? json_stringn(s.data, s.len)
+                                   : json_string("");
+
+    return json != NULL ? json : json_string("");
+}
+
+
+static void
+bk_api_send(bk_request_t *r, int status, json_t *json)
+{
+    char      *text;
+    bk_err_t   err;
+
+    text = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+
+    if (text == NULL) {
+        bk_err_set(&err, 500, "Encoding", "the answer cannot be written");
+        bk_httpd_fail(r, &err);
+        return;
+    }
+
+    bk_httpd_reply(r, status, "application/json",
+                   (bk_str_t) { text, strlen(text) });
+    free(text);
+}

@@ -1,0 +1,448 @@
+/* Making certificates with OpenSSL.  See ca_int.h. */
+
+#include <arpa/inet.h>
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/rsa.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ca_int.h"
+#include "err.h"
+
+
+#define BK_CA_YEARS      10
+#define BK_CA_SKEW       300        /* clocks of clients that are behind */
+#define BK_CA_NAMES_MAX  1024
+#define BK_CA_CSR_MAX    16384
+
+
+static X509 *bk_cert_new(EVP_PKEY *key);
+static int bk_cert_times(X509 *cert, const X509 *ca, uint64_t not_after_ms);
+static int bk_cert_name(X509_NAME *name, bk_str_t cn);
+static int bk_cert_add(X509 *cert, X509 *ca, int nid, const char *value);
+static int bk_cert_san(X509 *cert, bk_str_t names, bk_err_t *err);
+static int bk_cert_san_one(GENERAL_NAMES *list, const char *name);
+static int bk_cert_key_ok(EVP_PKEY *key);
+
+
+EVP_PKEY *
+bk_ca_key(void)
+{
+    return EVP_EC_gen("P-256");
+}
+
+
+X509 *
+bk_ca_self(const char *name, EVP_PKEY *key, bk_err_t *err)
+{
+    char        cn[64];
+    X509       *cert;
+    unsigned    id;
+    X509_NAME  *subject;
+
+    cert = bk_cert_new(key);
+    if (cert == NULL || RAND_bytes((unsigned char *) &id, sizeof(id)) != 1) {
+        goto failed;
+    }
+
+    /* two installations must not have authorities of one name */
+    snprintf(cn, sizeof(cn), "BuildKit %s authority %08x", name, id);
+
+    subject = X509_get_subject_name(cert);
+
+    if (!bk_cert_name(subject, (bk_str_t) { cn, strlen(cn) })
+        || !X509_set_issuer_name(cert, subject)
+        || X509_gmtime_adj(X509_getm_notBefore(cert), -BK_CA_SKEW) == NULL
+        || X509_time_adj_ex(X509_getm_notAfter(cert), BK_CA_YEARS * 365, 0,
+                            NULL) == NULL
+        || !bk_cert_add(cert, cert, NID_basic_constraints,
+                        "critical,CA:TRUE,pathlen:0")
+        || !bk_cert_add(cert, cert, NID_key_usage,
+                        "critical,keyCertSign,cRLSign")
+        || !bk_cert_add(cert, cert, NID_subject_key_identifier, "hash")
+        || X509_sign(cert, key, EVP_sha256()) == 0)
+    {
+        goto failed;
+    }
+
+    return cert;
+
+failed:
+
+    X509_free(cert);
+    bk_ca_fail(err, "cannot make an authority");
+
+    return NULL;
+}
+
+
+X509 *
+bk_ca_sign(const bk_authority_t *by, const bk_cert_request_t *req,
+    EVP_PKEY *key, bk_err_t *err)
+{
+    int    server = req->kind == BK_CERT_GATEWAY
+                    || req->kind == BK_CERT_WORKER;
+    X509  *cert;
+
+    if (req->cn.len == 0 || req->cn.len > 64
+        || memchr(req->cn.data, '\0', req->cn.len) != NULL)
+    {
+        bk_err_set(err, 400, "BadName",
+                   "a certificate's name has 1 to 64 bytes");
+        return NULL;
+    }
+
+    cert = bk_cert_new(key);
+
+    if (cert == NULL || !bk_cert_name(X509_get_subject_name(cert), req->cn)
+        || !X509_set_issuer_name(cert, X509_get_subject_name(by->cert))
+        || !bk_cert_times(cert, by->cert, req->not_after_ms)
+        || !bk_cert_add(cert, by->cert, NID_basic_constraints,
+                        "critical,CA:FALSE")
+        || !bk_cert_add(cert, by->cert, NID_key_usage,
+                        "critical,digitalSignature")
+        || !bk_cert_add(cert, by->cert, NID_ext_key_usage,
+                        server ? "serverAuth" : "clientAuth")
+        || !bk_cert_add(cert, by->cert, NID_subject_key_identifier, "hash")
+        || !bk_cert_add(cert, by->cert, NID_authority_key_identifier,
+                        "keyid:always"))
+    {
+        bk_ca_fail(err, "cannot make a certificate");
+        goto failed;
+    }
+
+    if (req->names.len != 0 && bk_cert_san(cert, req->names, err) != 0) {
+        goto failed;
+    }
+
+    if (X509_sign(cert, by->key, EVP_sha256()) == 0) {
+        bk_ca_fail(err, "cannot sign a certificate");
+        goto failed;
+    }
+
+    return cert;
+
+failed:
+
+    X509_free(cert);
+
+    return NULL;
+}
+
+
+/* Whose key is it to be?  Of a CSR only the key is used, once its signature
+ * shows that whoever sent it has the private one. */
+
+EVP_PKEY *
+bk_ca_requested(const bk_cert_request_t *req, bk_err_t *err)
+{
+    BIO                  *bio;
+    EVP_PKEY             *key;
+    X509_REQ             *csr;
+    const unsigned char  *p;
+
+    if (req->spki.len != 0) {
+        p = (const unsigned char *) req->spki.data;
+        key = d2i_PUBKEY(NULL, &p, (long) req->spki.len);
+
+    } else if (req->csr.len != 0) {
+        if (req->csr.len > BK_CA_CSR_MAX) {
+            bk_err_set(err, 400, "BadCsr", "the csr is larger than %d bytes",
+                       BK_CA_CSR_MAX);
+            return NULL;
+        }
+
+        bio = BIO_new_mem_buf(req->csr.data, (int) req->csr.len);
+        csr = bio != NULL ? PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL)
+                          : NULL;
+        BIO_free(bio);
+
+        key = csr != NULL ? X509_REQ_get_pubkey(csr) : NULL;
+
+        if (key != NULL && X509_REQ_verify(csr, key) != 1) {
+            EVP_PKEY_free(key);
+            key = NULL;
+        }
+
+        X509_REQ_free(csr);
+
+    } else {
+        key = bk_ca_key();
+        if (key == NULL) {
+            bk_ca_fail(err, "cannot make a key");
+        }
+
+        return key;
+    }
+
+    ERR_clear_error();
+
+    if (key == NULL || !bk_cert_key_ok(key)) {
+        EVP_PKEY_free(key);
+        bk_err_set(err, 400, "BadCsr", "the csr is no signed PEM certificate "
+                   "request with a key that is strong enough");
+        bk_err_hint(err, "use P-256, P-384, Ed25519, or RSA of 2048 to 4096 "
+                    "bits");
+        return NULL;
+    }
+
+    return key;
+}
+
+
+static int
+bk_cert_key_ok(EVP_PKEY *key)
+{
+    int  bits = EVP_PKEY_get_bits(key);
+
+    switch (EVP_PKEY_get_base_id(key)) {
+
+    case EVP_PKEY_EC:
+        return bits == 256 || bits == 384;
+
+    case EVP_PKEY_RSA:
+        return bits >= 2048 && bits <= 4096;
+
+    case EVP_PKEY_ED25519:
+        return 1;
+
+    default:
+        return 0;
+    }
+}
+
+
+static X509 *
+bk_cert_new(EVP_PKEY *key)
+{
+    X509           *cert;
+    BIGNUM         *bn;
+    unsigned char   serial[16];
+
+    cert = X509_new();
+    if (cert == NULL || RAND_bytes(serial, sizeof(serial)) != 1) {
+        X509_free(cert);
+        return NULL;
+    }
+
+    /* positive, and never shorter than 15 bytes */
+    serial[0] = (unsigned char) ((serial[0] & 0x7f) | 0x40);
+    bn = BN_bin2bn(serial, sizeof(serial), NULL);
+
+    if (bn == NULL
+        || BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(cert)) == NULL
+        || !X509_set_version(cert, 2)
+        || !X509_set_pubkey(cert, key))
+    {
+        X509_free(cert);
+        cert = NULL;
+    }
+
+    BN_free(bn);
+
+    return cert;
+}
+
+
+static int
+bk_cert_times(X509 *cert, const X509 *ca, uint64_t not_after_ms)
+{
+    time_t  after = (time_t) (not_after_ms / 1000);
+
+    if (X509_gmtime_adj(X509_getm_notBefore(cert), -BK_CA_SKEW) == NULL) {
+        return 0;
+    }
+
+    /* none outlives its authority */
+    if (not_after_ms == 0
+        || ASN1_TIME_cmp_time_t(X509_get0_notAfter(ca), after) < 0)
+    {
+        return X509_set1_notAfter(cert, X509_get0_notAfter(ca));
+    }
+
+    return ASN1_TIME_set(X509_getm_notAfter(cert), after) != NULL;
+}
+
+
+static int
+bk_cert_name(X509_NAME *name, bk_str_t cn)
+{
+    return X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8,
+                                      (const unsigned char *) cn.data,
+                                      (int) cn.len, -1, 0);
+}
+
+
+static int
+bk_cert_add(X509 *cert, X509 *ca, int nid, const char *value)
+{
+    int              rc;
+    X509V3_CTX       ctx;
+    X509_EXTENSION  *ext;
+
+    X509V3_set_ctx_nodb(&ctx);
+    X509V3_set_ctx(&ctx, ca, cert, NULL, NULL, 0);
+
+    ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+    if (ext == NULL) {
+        return 0;
+    }
+
+    rc = X509_add_ext(cert, ext, -1);
+    X509_EXTENSION_free(ext);
+
+    return rc;
+}
+
+
+/* Built by hand: a name never becomes a part of OpenSSL's little language. */
+
+static int
+bk_cert_san(X509 *cert, bk_str_t names, bk_err_t *err)
+{
+    int             rc = -1;
+    char            buf[BK_CA_NAMES_MAX], *name, *save;
+    GENERAL_NAMES  *list;
+
+    if (names.len >= sizeof(buf)) {
+        return bk_err_set(err, 400, "BadName",
+                          "the names of a certificate are too long");
+    }
+
+    memcpy(buf, names.data, names.len);
+    buf[names.len] = '\0';
+
+    list = GENERAL_NAMES_new();
+    if (list == NULL) {
+        return bk_ca_fail(err, "cannot make a certificate");
+    }
+
+    for (name = strtok_r(buf, ",", &save); name != NULL;
+         name = strtok_r(NULL, ",", &save))
+    {
+        if (!bk_cert_san_one(list, name)) {
+            bk_err_set(err, 400, "BadName", "\"%.100s\" is no DNS name and no "
+                       "address", name);
+            goto done;
+        }
+    }
+
+    if (X509_add1_ext_i2d(cert, NID_subject_alt_name, list, 0, 0) != 1) {
+        bk_ca_fail(err, "cannot make a certificate");
+        goto done;
+    }
+
+    rc = 0;
+
+done:
+
+    GENERAL_NAMES_free(list);
+
+    return rc;
+}
+
+
+static int
+bk_cert_san_one(GENERAL_NAMES *list, const char *name)
+{
+    int             type, len;
+    GENERAL_NAME   *gn;
+    ASN1_STRING    *s;
+    unsigned char   addr[16];
+
+    if (inet_pton(AF_INET, name, addr) == 1) {
+        type = GEN_IPADD;
+        len = 4;
+
+    } else if (inet_pton(AF_INET6, name, addr) == 1) {
+        type = GEN_IPADD;
+        len = 16;
+
+    } else {
+        type = GEN_DNS;
+        len = (int) strlen(name);
+
+        if (len > 253
+            || strspn(name, "abcdefghijklmnopqrstuvwxyz-.*_"
+                            "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+               != (size_t) len)
+        {
+            return 0;
+        }
+    }
+
+    gn = GENERAL_NAME_new();
+    s = type == GEN_DNS ? (ASN1_STRING *) ASN1_IA5STRING_new()
+                        : (ASN1_STRING *) ASN1_OCTET_STRING_new();
+
+    if (gn == NULL || s == NULL
+        || !ASN1_STRING_set(s, type == GEN_DNS ? (const void *) name : addr,
+                            len))
+    {
+        abort();
+    }
+
+    GENERAL_NAME_set0_value(gn, type, s);
+
+    return sk_GENERAL_NAME_push(list, gn) > 0;
+}
+
+
+char *
+bk_ca_cert_pem(X509 *cert)
+{
+    BIO   *bio = BIO_new(BIO_s_mem());
+    char  *data, *pem = NULL;
+    long   len;
+
+    if (bio != NULL && PEM_write_bio_X509(bio, cert)) {
+        len = BIO_get_mem_data(bio, &data);
+        pem = strndup(data, (size_t) len);
+    }
+
+    BIO_free(bio);
+
+    return pem;
+}
+
+
+char *
+bk_ca_key_pem(EVP_PKEY *key, size_t *out_len)
+{
+    BIO   *bio = BIO_new(BIO_s_secmem());
+    char  *data, *pem = NULL;
+    long   len;
+
+    if (bio != NULL
+        && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
+    {
+        len = BIO_get_mem_data(bio, &data);
+        pem = strndup(data, (size_t) len);
+        *out_len = (size_t) len;
+    }
+
+    BIO_free(bio);
+
+    return pem;
+}
+
+
+int
+bk_ca_fail(bk_err_t *err, const char *what)
+{
+    char           text[160];
+    unsigned long  e = ERR_get_error();
+
+    ERR_error_string_n(e, text, sizeof(text));
+    ERR_clear_error();
+
+    return bk_err_set(err, 500, "Certificate", "%s: %s", what,
+                      e ? text : "out of memory");
+}

@@ -1,0 +1,80 @@
+/*
+ * The configuration file of plugin-host, typed (the formats are in the
+ * project's README and conf/plugin-host.yaml).  Read once, at start, by
+ * main.c; plugins see their own options only, through configure().
+ */
+
+#ifndef BK_CONF_H_INCLUDED
+#define BK_CONF_H_INCLUDED
+
+#include "bk_plugin.h"
+#include "bk_yaml.h"
+
+
+typedef struct {
+    char      *path;
+    char      *group;
+    char      *keep_ended;
+    uint32_t   allocations;
+    uint32_t   workers;
+    uint32_t   pools;
+} bk_conf_table_t;
+
+typedef struct {
+    char     **listen;
+    unsigned   listen_count;
+} bk_conf_http_t;
+
+typedef struct {
+    char      *endpoint;
+    char     **names;
+    unsigned   names_count;
+} bk_conf_gateway_t;
+
+typedef struct {
+    int        level;
+    int        format;
+    char      *file;
+} bk_conf_log_t;
+
+typedef struct {
+    char      *name;
+} bk_conf_plugin_t;
+
+typedef struct {
+    char              *state;
+    char              *reports;
+    bk_conf_table_t   *table;
+    bk_conf_http_t    *api;
+    bk_conf_http_t    *metrics;
+    bk_conf_gateway_t *gateway;
+    bk_conf_log_t     *log;
+    bk_conf_plugin_t  *plugins;
+    unsigned           plugins_count;
+} bk_conf_file_t;
+
+/* What the rest of the host reads: defaults are in. */
+typedef struct {
+    bk_conf_file_t    *file;        /* as given */
+    bk_yaml_t         *yaml;
+
+    const char        *path;        /* of the file */
+    const char        *state;
+    const char        *reports;
+    const char        *endpoint;
+    char               names[1024]; /* of the gateway's certificate */
+    bk_conf_table_t    table;
+    uint64_t           keep_ended_ms;
+    const char *const *api;
+    unsigned           api_count;
+    const char *const *metrics;
+    unsigned           metrics_count;
+    bk_conf_log_t      log;
+} bk_conf_t;
+
+
+/* Reads and checks the file; an error names file, line and key. */
+int bk_conf_new(bk_conf_t **conf, const char *path, bk_err_t *err);
+void bk_conf_free(bk_conf_t **conf);
+
+#endif /* BK_CONF_H_INCLUDED */

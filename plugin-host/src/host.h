@@ -1,0 +1,39 @@
+/*
+ * The parts of the running host, as main.c put them together.  One of these
+ * exists; it is passed to whoever needs more than one part.
+ */
+
+#ifndef BK_HOST_H_INCLUDED
+#define BK_HOST_H_INCLUDED
+
+#include "ca.h"
+#include "conf.h"
+#include "httpd.h"
+#include "model.h"
+#include "plugin.h"
+
+
+struct event_base;
+
+struct bk_core_s {
+    struct event_base  *base;
+    bk_conf_t          *conf;
+    bk_model_t         *model;
+    bk_httpd_t         *httpd;
+    bk_ca_t            *ca;
+    bk_plugins_t       *plugins;
+    uint64_t            started_ms;
+    unsigned            stopping:1;
+};
+
+/* host_api.c: fills what a plugin may call; priv is the plugin's instance */
+void bk_host_api(bk_host_t *host, bk_plugin_inst_t *p);
+/* A callback of a plugin took from since_ms (monotonic) until now. */
+void bk_host_timed(const bk_plugin_inst_t *p, const char *what,
+    uint64_t since_ms);
+uint64_t bk_host_monotonic_ms(void);
+
+/* api.c: the endpoints that need no plugin */
+int bk_api_routes(bk_core_t *core, bk_err_t *err);
+
+#endif /* BK_HOST_H_INCLUDED */

@@ -1,0 +1,474 @@
+/*
+ * What plugins may call: bk_host_t, made of the model, the HTTP server, the
+ * authorities and the loop.  Thin: each function is a translation.  See
+ * bk_plugin.h for what they mean.
+ */
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "err.h"
+#include "host.h"
+#include "log.h"
+#include "stats.h"
+
+
+#define BK_SLOW_MS  50
+
+#define bk_inst(h)  ((bk_plugin_inst_t *) (h)->priv)
+
+
+struct bk_timer_s {
+    bk_plugin_inst_t  *owner;
+    struct event      *event;
+    bk_timer_pt        fire;
+    void              *data;
+};
+
+struct bk_watch_s {
+    bk_plugin_inst_t  *owner;
+    struct event      *event;
+    bk_watch_pt        ready;
+    void              *data;
+    int                fd;
+};
+
+
+static void
+bk_host_log(const bk_host_t *h, int level, const char *fmt, ...)
+{
+    va_list  args;
+
+    va_start(args, fmt);
+    bk_log_v(level, bk_inst(h)->label, fmt, args);
+    va_end(args);
+}
+
+
+static uint64_t
+bk_host_now_ms(const bk_host_t *h)
+{
+    (void) h;
+
+    return bk_model_now_ms();
+}
+
+
+uint64_t
+bk_host_monotonic_ms(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
+}
+
+
+static uint64_t
+bk_host_monotonic(const bk_host_t *h)
+{
+    (void) h;
+
+    return bk_host_monotonic_ms();
+}
+
+
+void
+bk_host_timed(const bk_plugin_inst_t *p, const char *what, uint64_t since_ms)
+{
+    uint64_t  ms = bk_host_monotonic_ms() - since_ms;
+
+    if (ms > BK_SLOW_MS) {
+        bk_log(BK_LOG_WARN, p->label, "%s() held everything up for %llu ms",
+               what, (unsigned long long) ms);
+    }
+}
+
+
+static void
+bk_timer_fired(evutil_socket_t fd, short what, void *data)
+{
+    uint64_t                 since = bk_host_monotonic_ms();
+    bk_timer_t              *t = data;
+    const bk_plugin_inst_t  *owner = t->owner;
+
+    (void) fd;
+    (void) what;
+
+    /* it may free the timer */
+    t->fire(t->data);
+    bk_host_timed(owner, "timer", since);
+}
+
+
+static bk_timer_t *
+bk_host_timer_new(const bk_host_t *h, bk_timer_pt fire, void *data)
+{
+    bk_timer_t  *t;
+
+    t = calloc(1, sizeof(bk_timer_t));
+    if (t == NULL) {
+        abort();
+    }
+
+    t->owner = bk_inst(h);
+    t->fire = fire;
+    t->data = data;
+    t->event = evtimer_new(t->owner->core->base, bk_timer_fired, t);
+
+    if (t->event == NULL) {
+        abort();
+    }
+
+    return t;
+}
+
+
+static void
+bk_host_timer_set(bk_timer_t *t, uint64_t ms)
+{
+    struct timeval  tv;
+
+    tv.tv_sec = (time_t) (ms / 1000);
+    tv.tv_usec = (suseconds_t) (ms % 1000 * 1000);
+    evtimer_add(t->event, &tv);
+}
+
+
+static void
+bk_host_timer_clear(bk_timer_t *t)
+{
+    evtimer_del(t->event);
+}
+
+
+static void
+bk_host_timer_free(bk_timer_t **tp)
+{
+    bk_timer_t  *t = *tp;
+
+    if (t != NULL) {
+        *tp = NULL;
+        event_free(t->event);
+        free(t);
+    }
+}
+
+
+static void
+bk_watch_ready(evutil_socket_t fd, short what, void *data)
+{
+    int                      events;
+    uint64_t                 since = bk_host_monotonic_ms();
+    bk_watch_t              *w = data;
+    const bk_plugin_inst_t  *owner = w->owner;
+
+    events = ((what & EV_READ) ? BK_READ : 0)
+             | ((what & EV_WRITE) ? BK_WRITE : 0);
+
+    /* it may free the watch */
+    w->ready(fd, events, w->data);
+    bk_host_timed(owner, "watch", since);
+}
+
+
+static void
+bk_host_watch_set(bk_watch_t *w, int events)
+{
+    short  what = EV_PERSIST;
+
+    what |= (events & BK_READ) ? EV_READ : 0;
+    what |= (events & BK_WRITE) ? EV_WRITE : 0;
+
+    event_del(w->event);
+
+    if (events != 0) {
+        event_assign(w->event, w->owner->core->base, w->fd, what,
+                     bk_watch_ready, w);
+        event_add(w->event, NULL);
+    }
+}
+
+
+static bk_watch_t *
+bk_host_watch_new(const bk_host_t *h, int fd, int events, bk_watch_pt ready,
+    void *data)
+{
+    bk_watch_t  *w;
+
+    w = calloc(1, sizeof(bk_watch_t));
+    if (w == NULL) {
+        abort();
+    }
+
+    w->owner = bk_inst(h);
+    w->ready = ready;
+    w->data = data;
+    w->fd = fd;
+    w->event = event_new(w->owner->core->base, fd, EV_READ | EV_PERSIST,
+                         bk_watch_ready, w);
+    if (w->event == NULL) {
+        abort();
+    }
+
+    /* a plugin's file never leaks into what another plugin starts */
+    (void) fcntl(fd, F_SETFD, FD_CLOEXEC);
+    bk_host_watch_set(w, events);
+
+    return w;
+}
+
+
+static void
+bk_host_watch_free(bk_watch_t **wp)
+{
+    bk_watch_t  *w = *wp;
+
+    if (w != NULL) {
+        *wp = NULL;
+        event_free(w->event);
+        free(w);
+    }
+}
+
+
+static int
+bk_host_pool_put(const bk_host_t *h, const bk_pool_info_t *p, bk_err_t *err)
+{
+    return bk_model_pool_put(bk_inst(h)->core->model, bk_inst(h), p, err);
+}
+
+
+static int
+bk_host_pool_delete(const bk_host_t *h, bk_str_t name, bk_err_t *err)
+{
+    return bk_model_pool_delete(bk_inst(h)->core->model, bk_inst(h), name,
+                                err);
+}
+
+
+static int
+bk_host_worker_put(const bk_host_t *h, const bk_worker_info_t *w,
+    bk_err_t *err)
+{
+    return bk_model_worker_put(bk_inst(h)->core->model, bk_inst(h), w, err);
+}
+
+
+static int
+bk_host_worker_delete(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+    bk_err_t *err)
+{
+    return bk_model_worker_delete(bk_inst(h)->core->model, bk_inst(h), pool,
+                                  name, err);
+}
+
+
+static int
+bk_host_alloc_put(const bk_host_t *h, const bk_alloc_info_t *a,
+    bk_err_t *err)
+{
+    return bk_model_alloc_put(bk_inst(h)->core->model, bk_inst(h), a, err);
+}
+
+
+static int
+bk_host_alloc_end(const bk_host_t *h, const uint8_t *hash, int state,
+    bk_str_t reason, bk_err_t *err)
+{
+    return bk_model_alloc_end(bk_inst(h)->core->model, hash, state, reason,
+                              err);
+}
+
+
+static void
+bk_host_snapshot_begin(const bk_host_t *h)
+{
+    bk_plugin_inst_t  *p = bk_inst(h);
+
+    if (p->starting) {
+        bk_model_expect(p->core->model, p);
+    }
+
+    bk_model_snapshot_begin(p->core->model, p);
+}
+
+
+static void
+bk_host_snapshot_commit(const bk_host_t *h)
+{
+    bk_model_snapshot_commit(bk_inst(h)->core->model, bk_inst(h));
+}
+
+
+static int
+bk_host_pool_find(const bk_host_t *h, bk_str_t name, bk_pool_info_t *out)
+{
+    return bk_model_pool_find(bk_inst(h)->core->model, name, out);
+}
+
+
+static int
+bk_host_worker_find(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+    bk_worker_info_t *out)
+{
+    return bk_model_worker_find(bk_inst(h)->core->model, pool, name, out);
+}
+
+
+static int
+bk_host_alloc_find(const bk_host_t *h, const uint8_t *hash,
+    bk_alloc_info_t *out)
+{
+    return bk_model_alloc_find(bk_inst(h)->core->model, hash, out);
+}
+
+
+static int
+bk_host_pool_each(const bk_host_t *h, bk_pool_pt fn, void *data)
+{
+    return bk_model_pool_each(bk_inst(h)->core->model, fn, data);
+}
+
+
+static int
+bk_host_worker_each(const bk_host_t *h, bk_str_t pool, bk_worker_pt fn,
+    void *data)
+{
+    return bk_model_worker_each(bk_inst(h)->core->model, pool, fn, data);
+}
+
+
+static int
+bk_host_alloc_each(const bk_host_t *h, bk_str_t pool, bk_alloc_pt fn,
+    void *data)
+{
+    return bk_model_alloc_each(bk_inst(h)->core->model, pool, fn, data);
+}
+
+
+static int
+bk_host_worker_want(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+    int wanted, bk_err_t *err)
+{
+    return bk_model_worker_want(bk_inst(h)->core->model, pool, name, wanted,
+                                err);
+}
+
+
+static int
+bk_host_http_route(const bk_host_t *h, int which, const char *method,
+    const char *pattern, bk_http_pt handler, void *data, bk_err_t *err)
+{
+    return bk_httpd_route(bk_inst(h)->core->httpd, which, method, pattern,
+                          handler, data, bk_inst(h)->label, err);
+}
+
+
+static int
+bk_host_cert_issue(const bk_host_t *h, const bk_cert_request_t *req,
+    bk_cert_t *out, bk_err_t *err)
+{
+    return bk_ca_issue(bk_inst(h)->core->ca, req, out, err);
+}
+
+
+static bk_str_t
+bk_host_state_dir(const bk_host_t *h)
+{
+    const char  *s = bk_inst(h)->core->conf->state;
+
+    return (bk_str_t) { s, strlen(s) };
+}
+
+
+static bk_str_t
+bk_host_gateway_endpoint(const bk_host_t *h)
+{
+    const char  *s = bk_inst(h)->core->conf->endpoint;
+
+    return (bk_str_t) { s, strlen(s) };
+}
+
+
+static void
+bk_host_stopped(const bk_host_t *h)
+{
+    bk_plugins_stopped(bk_inst(h));
+}
+
+
+static void
+bk_host_stats(const bk_host_t *h, bk_stat_pt fn, void *data)
+{
+    bk_stats_each(bk_inst(h)->core, fn, data);
+}
+
+
+static const bk_host_t  bk_host_template = {
+    BK_ABI_MAJOR,
+    BK_ABI_MINOR,
+    sizeof(bk_host_t),
+    0,
+    NULL,
+
+    bk_host_log,
+
+    bk_host_now_ms,
+    bk_host_monotonic,
+    bk_host_timer_new,
+    bk_host_timer_set,
+    bk_host_timer_clear,
+    bk_host_timer_free,
+    bk_host_watch_new,
+    bk_host_watch_set,
+    bk_host_watch_free,
+
+    bk_host_pool_put,
+    bk_host_pool_delete,
+    bk_host_worker_put,
+    bk_host_worker_delete,
+    bk_host_alloc_put,
+    bk_host_alloc_end,
+
+    bk_host_snapshot_begin,
+    bk_host_snapshot_commit,
+
+    bk_host_pool_find,
+    bk_host_worker_find,
+    bk_host_alloc_find,
+    bk_host_pool_each,
+    bk_host_worker_each,
+    bk_host_alloc_each,
+
+    bk_host_worker_want,
+
+    bk_host_http_route,
+    bk_httpd_reply,
+    bk_httpd_fail,
+    bk_httpd_on_gone,
+    bk_httpd_query,
+    bk_httpd_header,
+
+    bk_host_cert_issue,
+    bk_host_state_dir,
+    bk_host_gateway_endpoint,
+
+    bk_host_stopped,
+
+    bk_host_stats
+};
+
+
+void
+bk_host_api(bk_host_t *host, bk_plugin_inst_t *p)
+{
+    *host = bk_host_template;
+    host->priv = p;
+}

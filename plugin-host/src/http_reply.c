@@ -1,0 +1,229 @@
+/*
+ * Answers of the HTTP server, and what a handler may ask of a request.  See
+ * httpd.h.
+ */
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "err.h"
+#include "httpd_int.h"
+
+
+static const char *bk_http_phrase(int status);
+static void bk_http_count(bk_route_t *route, int status);
+static int bk_http_printable(const char *s);
+
+
+void
+bk_httpd_reply(bk_request_t *r, int status, const char *type, bk_str_t body)
+{
+    char              date[64];
+    time_t            now = time(NULL);
+    struct tm         tm;
+    bk_conn_t        *c = r->conn;
+    struct evbuffer  *out;
+
+    bk_http_count(r->route, status);
+
+    if (c == NULL) {
+        bk_request_free(r);
+        return;
+    }
+
+    gmtime_r(&now, &tm);
+    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+
+    out = bufferevent_get_output(c->bev);
+    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n"
+                        "Date: %s\r\n"
+                        "Content-Type: %s\r\n"
+                        "Content-Length: %zu\r\n"
+                        "Cache-Control: no-store\r\n"
+                        "X-Content-Type-Options: nosniff\r\n",
+                        status, bk_http_phrase(status), date, type, body.len);
+    evbuffer_add_buffer(out, r->headers);
+    evbuffer_add_printf(out, "Connection: %s\r\n\r\n",
+                        c->close ? "close" : "keep-alive");
+
+    if (r->h.method == NULL || strcmp(r->h.method, "HEAD") != 0) {
+        evbuffer_add(out, body.data, body.len);
+    }
+
+    bk_request_free(r);
+    bk_conn_answered(c);
+}
+
+
+void
+bk_httpd_fail(bk_request_t *r, const bk_err_t *err)
+{
+    int      code = err->code >= 400 && err->code < 600 ? err->code : 500;
+    char    *text;
+    json_t  *json;
+
+    json = json_pack("{s:s, s:s, s:s}", "error", err->text, "reason",
+                     err->reason[0] ? err->reason : "Error", "hint",
+                     err->hint);
+
+    text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    /* it was cut within a UTF-8 character */
+    if (text == NULL) {
+        bk_httpd_reply(r, code, "application/json",
+                       BK_STR("{\"error\":\"an error whose text cannot be "
+                              "shown\",\"reason\":\"Error\",\"hint\":\"\"}\n"));
+
+    } else {
+        bk_httpd_reply(r, code, "application/json",
+                       (bk_str_t) { text, strlen(text) });
+    }
+
+    free(text);
+    json_decref(json);
+}
+
+
+void
+bk_httpd_on_gone(bk_request_t *r, void (*gone)(bk_request_t *r, void *data),
+    void *data)
+{
+    r->gone = gone;
+    r->gone_data = data;
+}
+
+
+int
+bk_httpd_query(bk_request_t *r, const char *name, char *buf, size_t size)
+{
+    size_t       len, nlen = strlen(name);
+    const char  *p, *end, *eq;
+
+    for (p = r->h.query; p != NULL && *p != '\0'; p = *end ? end + 1 : end) {
+        end = strchrnul(p, '&');
+        eq = memchr(p, '=', (size_t) (end - p));
+
+        if (eq == NULL) {
+            eq = end;
+        }
+
+        if ((size_t) (eq - p) != nlen || memcmp(p, name, nlen) != 0) {
+            continue;
+        }
+
+        len = eq < end ? (size_t) (end - eq - 1) : 0;
+        if (len >= size) {
+            return -1;
+        }
+
+        memcpy(buf, eq + 1, len);
+        buf[len] = '\0';
+
+        return bk_http_decode(buf, 1);
+    }
+
+    return -1;
+}
+
+
+void
+bk_httpd_header(bk_request_t *r, const char *name, const char *value)
+{
+    if (bk_http_printable(name) && bk_http_printable(value)) {
+        evbuffer_add_printf(r->headers, "%s: %s\r\n", name, value);
+    }
+}
+
+
+void
+bk_request_free(bk_request_t *r)
+{
+    if (r->body != NULL) {
+        /* it may hold a token */
+        explicit_bzero(r->body, (size_t) r->h.length);
+    }
+
+    free(r->body);
+    free(r->head);
+    free(r->path);
+    free(r->param);
+    evbuffer_free(r->headers);
+    free(r);
+}
+
+
+static int
+bk_http_printable(const char *s)
+{
+    for ( /* void */ ; *s != '\0'; s++) {
+        if ((unsigned char) *s < 0x20 || *s == 0x7f) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static void
+bk_http_count(bk_route_t *route, int status)
+{
+    size_t  i;
+
+    for (i = 0; i < BK_HTTP_STATUSES; i++) {
+        if (route->status[i] == 0) {
+            route->status[i] = status;
+        }
+
+        if (route->status[i] == status) {
+            route->count[i]++;
+            return;
+        }
+    }
+}
+
+
+static const char *
+bk_http_phrase(int status)
+{
+    size_t  i;
+
+    static const struct {
+        int          status;
+        const char  *phrase;
+    } phrases[] = {
+        { 200, "OK" },
+        { 201, "Created" },
+        { 202, "Accepted" },
+        { 204, "No Content" },
+        { 400, "Bad Request" },
+        { 401, "Unauthorized" },
+        { 403, "Forbidden" },
+        { 404, "Not Found" },
+        { 405, "Method Not Allowed" },
+        { 408, "Request Timeout" },
+        { 409, "Conflict" },
+        { 410, "Gone" },
+        { 411, "Length Required" },
+        { 413, "Content Too Large" },
+        { 415, "Unsupported Media Type" },
+        { 429, "Too Many Requests" },
+        { 431, "Request Header Fields Too Large" },
+        { 500, "Internal Server Error" },
+        { 503, "Service Unavailable" },
+        { 504, "Gateway Timeout" },
+        { 505, "HTTP Version Not Supported" }
+    };
+
+    for (i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++) {
+        if (phrases[i].status == status) {
+            return phrases[i].phrase;
+        }
+    }
+
+    return "Unknown";
+}

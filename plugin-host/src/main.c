@@ -1,0 +1,501 @@
+/*
+ * buildkit-plugin-host: arguments, signals, and the order in which its parts
+ * start and stop.  Everything else is in the parts; host.h lists them.
+ *
+ * SIGTERM and SIGINT end this program and touch no build: the route table
+ * stays, workers that are to outlive us do.
+ */
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "host.h"
+#include "log.h"
+
+
+#define BK_STOP_S  10
+
+static const int  bk_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+
+#define BK_SIGNALS  (sizeof(bk_signals) / sizeof(bk_signals[0]))
+
+
+static int bk_main_check(bk_core_t *core, bk_err_t *err);
+static int bk_main_run(bk_core_t *core);
+static int bk_main_start(bk_core_t *core, bk_err_t *err);
+static int bk_main_state(const char *dir, bk_err_t *err);
+static int bk_main_listen(bk_core_t *core, bk_err_t *err);
+static void bk_main_signal(evutil_socket_t sig, short what, void *data);
+static void bk_main_reload(bk_core_t *core);
+static void bk_main_stop(bk_core_t *core);
+static void bk_main_stopped(void *data);
+static void bk_main_event(const bk_event_t *event, void *data);
+static int bk_main_want(const void *owner, bk_str_t pool, bk_str_t name,
+    int wanted, bk_err_t *err, void *data);
+static void bk_main_libevent(int severity, const char *msg);
+static void bk_main_notify(const char *text);
+static void bk_main_usage(FILE *out);
+
+
+static const struct option  bk_main_options[] = {
+    { "config", required_argument, NULL, 'c' },
+    { "test", no_argument, NULL, 't' },
+    { "list-plugins", no_argument, NULL, 'l' },
+    { "version", no_argument, NULL, 'v' },
+    { "help", no_argument, NULL, 'h' },
+    { NULL, 0, NULL, 0 }
+};
+
+
+int
+main(int argc, char **argv)
+{
+    int          c, test = 0, list = 0, rc;
+    char         dir[PATH_MAX];
+    bk_err_t     err;
+    bk_core_t    core;
+    const char  *path = "/etc/buildkit-gateway/plugin-host.yaml";
+
+    memset(&core, 0, sizeof(core));
+    memset(&err, 0, sizeof(err));
+
+    while ((c = getopt_long(argc, argv, "c:tvh", bk_main_options, NULL))
+           != -1)
+    {
+        switch (c) {
+
+        case 'c':
+            path = optarg;
+            break;
+
+        case 't':
+            test = 1;
+            break;
+
+        case 'l':
+            list = 1;
+            break;
+
+        case 'v':
+            printf("buildkit-plugin-host %s (plugin interface %u.%u)\n",
+                   BK_VERSION, BK_ABI_MAJOR, BK_ABI_MINOR);
+            return 0;
+
+        case 'h':
+            bk_main_usage(stdout);
+            return 0;
+
+        default:
+            bk_main_usage(stderr);
+            return 2;
+        }
+    }
+
+    if (optind != argc) {
+        fprintf(stderr, "buildkit-plugin-host: \"%s\" is not understood\n",
+                argv[optind]);
+        bk_main_usage(stderr);
+        return 2;
+    }
+
+    umask(077);
+    signal(SIGPIPE, SIG_IGN);
+
+    if (bk_plugins_dir(dir, sizeof(dir), &err) != 0) {
+        fprintf(stderr, "buildkit-plugin-host: %s\n", err.text);
+        return 1;
+    }
+
+    core.plugins = bk_plugins_new(&core, dir);
+
+    if (list) {
+        rc = bk_plugins_list(core.plugins) == 0 ? 0 : 1;
+        bk_plugins_free(&core.plugins);
+        return rc;
+    }
+
+    event_set_log_callback(bk_main_libevent);
+    core.base = event_base_new();
+    if (core.base == NULL) {
+        abort();
+    }
+
+    core.httpd = bk_httpd_new(core.base);
+
+    rc = bk_conf_new(&core.conf, path, &err);
+
+    if (rc == 0) {
+        rc = bk_main_check(&core, &err);
+    }
+
+    if (rc != 0) {
+        fprintf(stderr, "buildkit-plugin-host: %s%s%s%s\n", err.text,
+                err.hint[0] ? " (" : "", err.hint, err.hint[0] ? ")" : "");
+        rc = 1;
+
+    } else if (test) {
+        printf("buildkit-plugin-host: %s is good\n", path);
+
+    } else {
+        rc = bk_main_run(&core);
+    }
+
+    bk_httpd_drop(core.httpd);
+    bk_plugins_free(&core.plugins);
+    bk_httpd_free(&core.httpd);
+    bk_model_free(&core.model);
+    bk_ca_free(&core.ca);
+    bk_conf_free(&core.conf);
+    event_base_free(core.base);
+    libevent_global_shutdown();
+
+    return rc;
+}
+
+
+/* Plugins get their options: all of -t, and the first part of a start. */
+
+static int
+bk_main_check(bk_core_t *core, bk_err_t *err)
+{
+    char        path[40];
+    unsigned    i;
+    bk_conf_t  *c = core->conf;
+
+    for (i = 0; i < c->file->plugins_count; i++) {
+        snprintf(path, sizeof(path), "plugins.%u", i);
+
+        if (bk_plugins_add(core->plugins, c->yaml, c->file->plugins[i].name,
+                           path, err)
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
+static int
+bk_main_run(bk_core_t *core)
+{
+    int            rc = 0;
+    size_t         i;
+    bk_err_t       err;
+    struct event  *signals[BK_SIGNALS];
+
+    memset(&err, 0, sizeof(err));
+    bk_log_set(core->conf->log.level, core->conf->log.format);
+
+    if (bk_log_open(core->conf->log.file, &err) != 0) {
+        bk_log_err(BK_LOG_ERROR, "host", &err);
+        return 1;
+    }
+
+    bk_log(BK_LOG_INFO, "host", "buildkit-plugin-host %s starts, pid %d",
+           BK_VERSION, (int) getpid());
+
+    for (i = 0; i < BK_SIGNALS; i++) {
+        signals[i] = evsignal_new(core->base, bk_signals[i], bk_main_signal,
+                                  core);
+        if (signals[i] == NULL || event_add(signals[i], NULL) != 0) {
+            abort();
+        }
+    }
+
+    if (bk_main_start(core, &err) == 0) {
+        bk_main_notify("READY=1");
+        bk_log(BK_LOG_INFO, "host", "ready");
+        event_base_dispatch(core->base);
+        bk_log(BK_LOG_INFO, "host", "stopped; routes stay in the table");
+
+    } else {
+        rc = 1;
+        bk_log_err(BK_LOG_ERROR, "host", &err);
+        bk_main_stop(core);
+        event_base_dispatch(core->base);
+    }
+
+    for (i = 0; i < BK_SIGNALS; i++) {
+        event_free(signals[i]);
+    }
+
+    return rc;
+}
+
+
+/*
+ * The table first: its lock says that we are the only one.  Listeners last:
+ * who can connect is served.
+ */
+
+static int
+bk_main_start(bk_core_t *core, bk_err_t *err)
+{
+    bk_conf_t        *c = core->conf;
+    bk_model_conf_t   m;
+
+    core->started_ms = bk_model_now_ms();
+
+    if (bk_main_state(c->state, err) != 0) {
+        return -1;
+    }
+
+    memset(&m, 0, sizeof(m));
+    m.table.path = c->table.path;
+    m.table.allocations = c->table.allocations;
+    m.table.workers = c->table.workers;
+    m.table.pools = c->table.pools;
+    m.table.group = c->table.group;
+    m.keep_ended_ms = c->keep_ended_ms;
+    m.event = bk_main_event;
+    m.want = bk_main_want;
+    m.data = core;
+
+    if (bk_model_new(&core->model, core->base, &m, err) != 0
+        || bk_ca_new(&core->ca, c->state, c->names, err) != 0
+        || bk_api_routes(core, err) != 0
+        || bk_plugins_start(core->plugins, err) != 0)
+    {
+        return -1;
+    }
+
+    bk_model_started(core->model);
+
+    return bk_main_listen(core, err);
+}
+
+
+/* The folder of keys and journal is ours alone, while we run. */
+
+static int
+bk_main_state(const char *dir, bk_err_t *err)
+{
+    int   fd;
+    char  path[PATH_MAX];
+
+    if (mkdir(dir, 0700) == -1 && errno != EEXIST) {
+        bk_err_set(err, 500, "StateFolder", "cannot make %s: %s", dir,
+                   strerror(errno));
+        return bk_err_hint(err, "the key state of the configuration names it");
+    }
+
+    snprintf(path, sizeof(path), "%s/lock", dir);
+
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd == -1) {
+        return bk_err_set(err, 500, "StateFolder", "cannot open %s: %s", path,
+                          strerror(errno));
+    }
+
+    /* never closed: it dies with us */
+    if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+        bk_err_set(err, 409, "InUse", "another buildkit-plugin-host uses %s",
+                   dir);
+        return bk_err_hint(err, "stop it first, or give this one a state "
+                           "folder of its own");
+    }
+
+    return 0;
+}
+
+
+static int
+bk_main_listen(bk_core_t *core, bk_err_t *err)
+{
+    unsigned  i;
+
+    for (i = 0; i < core->conf->api_count; i++) {
+        if (bk_httpd_listen(core->httpd, BK_HTTP_API, core->conf->api[i], err)
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    for (i = 0; i < core->conf->metrics_count; i++) {
+        if (bk_httpd_listen(core->httpd, BK_HTTP_METRICS,
+                            core->conf->metrics[i], err)
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
+static void
+bk_main_signal(evutil_socket_t sig, short what, void *data)
+{
+    bk_err_t    err;
+    bk_core_t  *core = data;
+
+    (void) what;
+
+    switch (sig) {
+
+    case SIGHUP:
+        bk_main_reload(core);
+        break;
+
+    case SIGUSR1:
+        if (bk_log_reopen(&err) != 0) {
+            bk_log_err(BK_LOG_ERROR, "host", &err);
+        }
+
+        break;
+
+    default:
+        if (core->stopping) {
+            bk_log(BK_LOG_WARN, "host", "stopped at once");
+            event_base_loopbreak(core->base);
+            break;
+        }
+
+        bk_log(BK_LOG_INFO, "host", "stopping on signal %d", (int) sig);
+        bk_main_stop(core);
+    }
+}
+
+
+/* What can change while we run: the log's level and format. */
+
+static void
+bk_main_reload(bk_core_t *core)
+{
+    bk_err_t    err;
+    bk_conf_t  *fresh;
+
+    if (bk_conf_new(&fresh, core->conf->path, &err) != 0) {
+        bk_log(BK_LOG_ERROR, "host", "nothing was reloaded: %s", err.text);
+        return;
+    }
+
+    bk_log_set(fresh->log.level, fresh->log.format);
+    bk_log(BK_LOG_INFO, "host", "log level and format were reloaded; all "
+           "else of %s needs a restart, which touches no build. Files that "
+           "plugins watch are read when they change", core->conf->path);
+    bk_conf_free(&fresh);
+}
+
+
+static void
+bk_main_stop(bk_core_t *core)
+{
+    struct timeval  tv = { BK_STOP_S, 0 };
+
+    core->stopping = 1;
+    bk_main_notify("STOPPING=1");
+    bk_httpd_close(core->httpd);
+
+    event_base_loopexit(core->base, &tv);
+    bk_plugins_stop(core->plugins, bk_main_stopped, core);
+}
+
+
+static void
+bk_main_stopped(void *data)
+{
+    bk_core_t       *core = data;
+    struct timeval   tv = { 0, 50000 };
+
+    /* the last answers go out */
+    event_base_loopexit(core->base, bk_httpd_connections(core->httpd) ? &tv
+                                                                      : NULL);
+}
+
+
+static void
+bk_main_event(const bk_event_t *event, void *data)
+{
+    bk_plugins_event(((bk_core_t *) data)->plugins, event);
+}
+
+
+static int
+bk_main_want(const void *owner, bk_str_t pool, bk_str_t name, int wanted,
+    bk_err_t *err, void *data)
+{
+    (void) data;
+
+    return bk_plugins_want(owner, pool, name, wanted, err);
+}
+
+
+static void
+bk_main_libevent(int severity, const char *msg)
+{
+    if (severity >= EVENT_LOG_WARN) {
+        bk_log(BK_LOG_WARN, "libevent", "%s", msg);
+    }
+}
+
+
+/* One datagram to systemd, where it listens. */
+
+static void
+bk_main_notify(const char *text)
+{
+    int                  fd;
+    size_t               len;
+    const char          *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un   sun;
+
+    if (path == NULL || (path[0] != '/' && path[0] != '@')
+        || (len = strlen(path)) >= sizeof(sun.sun_path))
+    {
+        return;
+    }
+
+    memset(&sun, 0, sizeof(sun));
+    sun.sun_family = AF_UNIX;
+    memcpy(sun.sun_path, path, len);
+
+    /* an abstract name begins with NUL */
+    if (path[0] == '@') {
+        sun.sun_path[0] = '\0';
+    }
+
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd != -1) {
+        (void) sendto(fd, text, strlen(text), MSG_NOSIGNAL,
+                      (struct sockaddr *) &sun,
+                      (socklen_t) (offsetof(struct sockaddr_un, sun_path)
+                                   + len));
+        close(fd);
+    }
+}
+
+
+static void
+bk_main_usage(FILE *out)
+{
+    fputs("Usage: buildkit-plugin-host [-c FILE] [-t]\n"
+          "       buildkit-plugin-host --list-plugins | --version | --help\n"
+          "\n"
+          "  -c, --config FILE  configuration (default: "
+          "/etc/buildkit-gateway/plugin-host.yaml)\n"
+          "  -t, --test         check the configuration, exit 0 or 1\n"
+          "      --list-plugins each plugin with its options\n"
+          "      --version      version, and that of the plugin interface\n"
+          "\n"
+          "Runs in the foreground.  SIGTERM stops without touching builds; "
+          "SIGHUP reloads\nthe log level; SIGUSR1 opens the log file again.\n",
+          out);
+}

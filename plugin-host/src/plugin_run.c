@@ -1,0 +1,262 @@
+/*
+ * Instances of plugins and their life: create, configure, check, start,
+ * events, stop, destroy.  See plugin.h; the diagram is in doc/plugin.md.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "host.h"
+#include "log.h"
+#include "plugin_int.h"
+
+
+static int bk_plugin_configure(void *data, const char *key,
+    const char *value, bk_err_t *err);
+static void bk_plugins_check_done(bk_plugins_t *ps);
+static void bk_plugins_stop_from(bk_plugin_inst_t *p);
+
+
+int
+bk_plugins_add(bk_plugins_t *ps, const bk_yaml_t *y, const char *name,
+    const char *path, bk_err_t *err)
+{
+    char                at[128], owner[80];
+    bk_err_t            local;
+    unsigned            n = 1;
+    bk_plugin_inst_t   *p, **last;
+    const bk_plugin_t  *lib;
+
+    snprintf(at, sizeof(at), "%s.name", path);
+    memset(&local, 0, sizeof(local));
+
+    if (bk_plugins_load(ps, name, &lib, &local) != 0) {
+        bk_yaml_err(y, err, at, "%.380s", local.text);
+        return bk_err_hint(err, "%s", local.hint);
+    }
+
+    p = calloc(1, sizeof(bk_plugin_inst_t));
+    if (p == NULL) {
+        abort();
+    }
+
+    for (last = &ps->first; *last != NULL; last = &(*last)->next) {
+        n += strcmp((*last)->p.name, name) == 0;
+    }
+
+    p->core = ps->core;
+    p->p = *lib;
+    bk_host_api(&p->host, p);
+    snprintf(p->label, sizeof(p->label), n > 1 ? "%s#%u" : "%s", name, n);
+
+    *last = p;
+
+    if (p->p.create(&p->host, &p->ctx, &local) != 0) {
+        return bk_yaml_err(y, err, at, "plugin %s: %.300s", name, local.text);
+    }
+
+    p->created = 1;
+
+    snprintf(at, sizeof(at), "%s.options", path);
+    snprintf(owner, sizeof(owner), "plugin %s", name);
+
+    if (bk_yaml_options(y, at, owner, p->p.options, bk_plugin_configure, p,
+                        err)
+        != 0)
+    {
+        return -1;
+    }
+
+    if (p->p.check != NULL && p->p.check(p->ctx, &local) != 0) {
+        bk_yaml_err(y, err, at, "%.380s", local.text);
+        return bk_err_hint(err, "%s", local.hint);
+    }
+
+    return 0;
+}
+
+
+static int
+bk_plugin_configure(void *data, const char *key, const char *value,
+    bk_err_t *err)
+{
+    bk_plugin_inst_t  *p = data;
+
+    return p->p.configure(p->ctx, key, value, err);
+}
+
+
+int
+bk_plugins_start(bk_plugins_t *ps, bk_err_t *err)
+{
+    int                rc;
+    uint64_t           since;
+    bk_plugin_inst_t  *p;
+
+    for (p = ps->first; p != NULL; p = p->next) {
+        since = bk_host_monotonic_ms();
+        p->starting = 1;
+        p->started = 1;
+        rc = p->p.start(p->ctx, err);
+        p->starting = 0;
+        bk_host_timed(p, "start", since);
+
+        if (rc != 0) {
+            p->started = 0;
+            return bk_err_prefix(err, "plugin %s", p->label);
+        }
+
+        bk_log(BK_LOG_INFO, p->label, "started, version %s", p->p.version);
+    }
+
+    return 0;
+}
+
+
+void
+bk_plugins_stop(bk_plugins_t *ps, void (*done)(void *data), void *data)
+{
+    ps->done = done;
+    ps->data = data;
+
+    /* none is done before all were asked */
+    ps->stopping = 0;
+    bk_plugins_stop_from(ps->first);
+    ps->stopping = 1;
+
+    bk_plugins_check_done(ps);
+}
+
+
+/* The last one first: it may need those before it to come to an end. */
+
+static void
+bk_plugins_stop_from(bk_plugin_inst_t *p)
+{
+    uint64_t  since;
+
+    if (p == NULL) {
+        return;
+    }
+
+    bk_plugins_stop_from(p->next);
+
+    if (p->started && !p->stopping) {
+        p->stopping = 1;
+        since = bk_host_monotonic_ms();
+        p->p.stop(p->ctx);
+        bk_host_timed(p, "stop", since);
+    }
+}
+
+
+void
+bk_plugins_stopped(bk_plugin_inst_t *p)
+{
+    p->stopped = 1;
+    bk_plugins_check_done(p->core->plugins);
+}
+
+
+static void
+bk_plugins_check_done(bk_plugins_t *ps)
+{
+    bk_plugin_inst_t  *p;
+
+    if (!ps->stopping || ps->done == NULL) {
+        return;
+    }
+
+    for (p = ps->first; p != NULL; p = p->next) {
+        if (p->started && !p->stopped) {
+            return;
+        }
+    }
+
+    ps->done(ps->data);
+}
+
+
+void
+bk_plugins_free(bk_plugins_t **psp)
+{
+    bk_plugins_t      *ps = *psp;
+    bk_plugin_lib_t   *lib;
+    bk_plugin_inst_t  *p;
+
+    if (ps == NULL) {
+        return;
+    }
+
+    *psp = NULL;
+
+    while ((p = ps->first) != NULL) {
+        ps->first = p->next;
+
+        /* one that did not come to an end may still be called: leave it */
+        if (p->created && (!p->started || p->stopped)) {
+            p->p.destroy(p->ctx);
+
+        } else if (p->started) {
+            bk_log(BK_LOG_WARN, p->label, "did not stop in time");
+            continue;
+        }
+
+        free(p);
+    }
+
+    while ((lib = ps->libs) != NULL) {
+        ps->libs = lib->next;
+        free(lib->name);
+        free(lib);
+    }
+
+    free(ps->dir);
+    free(ps);
+}
+
+
+bk_plugin_inst_t *
+bk_plugins_first(bk_plugins_t *ps)
+{
+    return ps->first;
+}
+
+
+void
+bk_plugins_event(bk_plugins_t *ps, const bk_event_t *event)
+{
+    uint64_t           since;
+    bk_plugin_inst_t  *p;
+
+    for (p = ps->first; p != NULL; p = p->next) {
+        if (p->started && !p->stopped && p->p.event != NULL) {
+            since = bk_host_monotonic_ms();
+            p->p.event(p->ctx, event);
+            bk_host_timed(p, "event", since);
+        }
+    }
+}
+
+
+int
+bk_plugins_want(const void *owner, bk_str_t pool, bk_str_t name, int wanted,
+    bk_err_t *err)
+{
+    int                rc;
+    uint64_t           since;
+    bk_plugin_inst_t  *p = (bk_plugin_inst_t *) owner;
+
+    /* always-on workers (static) need no such callback */
+    if (p->p.worker_want == NULL) {
+        return 0;
+    }
+
+    since = bk_host_monotonic_ms();
+    rc = p->p.worker_want(p->ctx, pool, name, wanted, err);
+    bk_host_timed(p, "worker_want", since);
+
+    return rc;
+}

@@ -1,0 +1,10 @@
+/* The host's own numbers, for plugins that show them (bk_plugin.h, stats). */
+
+#ifndef BK_STATS_H_INCLUDED
+#define BK_STATS_H_INCLUDED
+
+#include "plugin.h"
+
+void bk_stats_each(bk_core_t *core, bk_stat_pt fn, void *data);
+
+#endif /* BK_STATS_H_INCLUDED */

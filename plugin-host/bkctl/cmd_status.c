@@ -23,7 +23,8 @@ typedef struct {
 
 
 static int bk_status_health(const bk_args_t *args, bk_status_t *st);
-static int bk_status_checks(bk_status_t *st, int print);
+static int bk_status_checks(const json_t *checks, const char *prefix,
+    int print);
 static void bk_status_json(const bk_args_t *args, const bk_status_t *st);
 static void bk_status_print(const bk_args_t *args, bk_status_t *st);
 static void bk_status_table(const bk_status_t *st);
@@ -53,7 +54,8 @@ bk_cmd_status(const bk_args_t *args)
     }
 
     if (rc == BK_EXIT_OK) {
-        st.failed |= bk_status_checks(&st, 0);
+        st.failed |= bk_status_checks(json_object_get(st.health, "checks"),
+                                      "", 0);
 
         if (args->json) {
             bk_status_json(args, &st);
@@ -101,39 +103,37 @@ bk_status_health(const bk_args_t *args, bk_status_t *st)
 }
 
 
-/* {"checks": {"table": "ok", ...}}, or objects with a status each */
+/*
+ * Walks {"table": "ok", "plugins": {"static": "ok", ...}}: anything but "ok"
+ * is a failure.  Returns whether there is one.
+ */
 
 static int
-bk_status_checks(bk_status_t *st, int print)
+bk_status_checks(const json_t *checks, const char *prefix, int print)
 {
     int          failed;
-    json_t      *checks, *check;
-    const char  *name, *status, *message;
+    char         label[200], text[400];
+    json_t      *check;
+    const char  *name;
 
     failed = 0;
-    checks = json_object_get(st->health, "checks");
 
-    json_object_foreach(checks, name, check) {
-        message = "";
+    json_object_foreach((json_t *) checks, name, check) {
+        snprintf(label, sizeof(label), "%s%s", prefix, name);
+        bk_out_clean(label);
 
         if (json_is_object(check)) {
-            status = bk_out_string(check, "status");
-            message = bk_out_text(check, "message");
-
-        } else if (json_is_boolean(check)) {
-            status = json_is_true(check) ? "ok" : "failed";
-
-        } else {
-            status = json_string_value(check);
+            snprintf(label, sizeof(label), "%s%s ", prefix, name);
+            failed |= bk_status_checks(check, label, print);
+            continue;
         }
 
-        if (status == NULL || strcmp(status, "ok") != 0) {
-            failed = 1;
-        }
+        snprintf(text, sizeof(text), "%s", json_string_value(check)
+                                           ? json_string_value(check) : "?");
+        failed |= strcmp(text, "ok") != 0;
 
         if (print) {
-            printf("check %-12s %s%s%s\n", name, status ? status : "?",
-                   *message ? ": " : "", message);
+            printf("check %s: %s\n", label, bk_out_clean(text));
         }
     }
 
@@ -183,7 +183,7 @@ bk_status_print(const bk_args_t *args, bk_status_t *st)
         printf("gateway %s\n", gateway);
     }
 
-    bk_status_checks(st, 1);
+    bk_status_checks(json_object_get(st->health, "checks"), "", 1);
     bk_status_table(st);
     putchar('\n');
     bk_list_pools(args, st->pools);

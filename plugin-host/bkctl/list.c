@@ -86,10 +86,11 @@ bk_list_pools(const bk_args_t *args, const json_t *array)
     size_t       i;
     json_t      *pool, *w;
     bk_rows_t   *rows;
-    const char  *header[] = { "POOL", "STATUS", "WORKERS", "READY", "IDLE",
-                              "ALLOCATED", "QUEUE", "SHARED", "ENDPOINT" };
+    const char  *header[] = { "POOL", "STATUS", "WORKERS", "READY", "STARTING",
+                              "FAILED", "ALLOCATED", "QUEUE", "SHARED",
+                              "ENDPOINT" };
 
-    rows = bk_rows_new(9);
+    rows = bk_rows_new(10);
     bk_rows_add(rows, header);
 
     json_array_foreach(array, i, pool) {
@@ -106,12 +107,12 @@ bk_list_pools(const bk_args_t *args, const json_t *array)
 
         bk_rows_add(rows, (const char *[]) {
             bk_out_string(pool, "name"), bk_out_string(pool, "status"),
-            json_is_object(w) ? bk_list_count(w, "total", n[0], sizeof(n[0]))
-                     : bk_list_count(pool, "workers", n[0], sizeof(n[0])),
+            bk_list_count(pool, "workers", n[0], sizeof(n[0])),
             bk_list_count(w, "ready", n[1], sizeof(n[1])),
-            bk_list_count(w, "idle", n[2], sizeof(n[2])),
-            bk_list_count(pool, "allocations", n[3], sizeof(n[3])),
-            bk_list_count(pool, "queue", n[4], sizeof(n[4])),
+            bk_list_count(w, "starting", n[2], sizeof(n[2])),
+            bk_list_count(w, "failed", n[3], sizeof(n[3])),
+            bk_list_count(pool, "allocations", n[4], sizeof(n[4])),
+            bk_list_count(pool, "queue", n[5], sizeof(n[5])),
             json_is_true(json_object_get(pool, "shared")) ? "yes" : "no",
             bk_out_string(pool, "endpoint") });
     }
@@ -225,7 +226,7 @@ bk_list_match(const bk_args_t *args, const json_t *item, const char *key)
 }
 
 
-/* A number, or how long a list is. */
+/* A number, how long a list is, or what an object has in all. */
 
 static char *
 bk_list_count(const json_t *item, const char *key, char *buf, size_t size)
@@ -233,6 +234,11 @@ bk_list_count(const json_t *item, const char *key, char *buf, size_t size)
     json_t  *value;
 
     value = json_object_get(item, key);
+
+    if (json_is_object(value)) {
+        total = json_object_get(value, "live");
+        value = total ? total : json_object_get(value, "total");
+    }
 
     if (json_is_integer(value)) {
         snprintf(buf, size, "%lld", (long long) json_integer_value(value));

@@ -231,7 +231,7 @@ bk_list_match(const bk_args_t *args, const json_t *item, const char *key)
 static char *
 bk_list_count(const json_t *item, const char *key, char *buf, size_t size)
 {
-    json_t  *value;
+    json_t  *total, *value;
 
     value = json_object_get(item, key);
 

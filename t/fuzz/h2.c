@@ -1,4 +1,8 @@
-/* FUZZ_SOURCES: ngx_buildkit_module/ngx_stream_buildkit_h2.c FUZZ_LIBS: -lcrypto FUZZ_CFLAGS: -Ingx_buildkit_module */
+/*
+ * FUZZ_SOURCES: ngx_buildkit_module/ngx_stream_buildkit_h2.c
+ * FUZZ_CFLAGS: -Ingx_buildkit_module
+ * FUZZ_LIBS: -lcrypto
+ */
 
 /*
  * The frame parser of refused clients: whatever comes, in whichever pieces,

@@ -1,4 +1,8 @@
-/* FUZZ_SOURCES: ngx_buildkit_module/ngx_stream_buildkit_token.c FUZZ_LIBS: -lcrypto FUZZ_CFLAGS: -Ingx_buildkit_module */
+/*
+ * FUZZ_SOURCES: ngx_buildkit_module/ngx_stream_buildkit_token.c
+ * FUZZ_CFLAGS: -Ingx_buildkit_module
+ * FUZZ_LIBS: -lcrypto
+ */
 
 /*
  * The token parser on certificates: names put together by the fuzzer (mode by

@@ -298,8 +298,12 @@ int bk_session_open(bk_session_t *s, const bk_args_t *args);
  * signal, 125 when it could not be started.
  */
 int bk_session_run(bk_session_t *s, char *const *argv);
-/* Runs argv with stdout and stderr kept back; shown if it fails. */
-int bk_session_quiet(bk_session_t *s, char *const *argv, unsigned timeout_ms);
+/*
+ * Runs argv with stdout and stderr kept back; shown if it fails, under the
+ * name of what.  One that takes longer than timeout_ms is killed.
+ */
+int bk_session_quiet(bk_session_t *s, char *const *argv, const char *what,
+    unsigned timeout_ms);
 /* Releases and removes the files.  Call it even when open() failed. */
 void bk_session_close(bk_session_t *s);
 

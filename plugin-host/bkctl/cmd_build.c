@@ -181,7 +181,7 @@ bk_build_create(bk_session_t *s, const bk_argv_t *tool)
                 s->dir, s->dir, s->dir);
     bk_argv_add(&argv, "%s", bk_alloc_endpoint(s->answer));
 
-    rc = bk_session_quiet(s, argv.v, BK_BUILDX_TIMEOUT_MS);
+    rc = bk_session_quiet(s, argv.v, "buildx create", BK_BUILDX_TIMEOUT_MS);
     bk_argv_free(&argv);
 
     return rc;
@@ -220,7 +220,7 @@ bk_build_remove(bk_session_t *s, const bk_argv_t *tool)
     bk_argv_add(&argv, "--force");
     bk_argv_add(&argv, "bkctl-%s", s->id);
 
-    bk_session_quiet(s, argv.v, BK_BUILDX_TIMEOUT_MS);
+    bk_session_quiet(s, argv.v, "buildx rm", BK_BUILDX_TIMEOUT_MS);
     bk_argv_free(&argv);
 }
 

@@ -162,7 +162,8 @@ bk_session_run(bk_session_t *s, char *const *argv)
 
 
 int
-bk_session_quiet(bk_session_t *s, char *const *argv, unsigned timeout_ms)
+bk_session_quiet(bk_session_t *s, char *const *argv, const char *what,
+    unsigned timeout_ms)
 {
     int       out, rc;
     char      text[BK_SESSION_OUTPUT_MAX];
@@ -193,7 +194,7 @@ bk_session_quiet(bk_session_t *s, char *const *argv, unsigned timeout_ms)
             fwrite(text, 1, (size_t) n, stderr);
         }
 
-        bk_out_error("%s failed with status %d", argv[0], rc);
+        bk_out_error("%s failed with status %d", what, rc);
     }
 
     close(out);

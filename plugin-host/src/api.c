@@ -18,11 +18,6 @@
 
 
 typedef struct {
-    uint32_t     workers[BK_WORKER_STATES];
-    uint32_t     allocations[BK_ALLOC_STATES];
-} bk_api_counts_t;
-
-typedef struct {
     bk_core_t   *core;
     json_t      *list;
     const char  *id;            /* the only one that is asked for */
@@ -44,8 +39,6 @@ static void bk_api_ready(bk_request_t *r, const bk_request_info_t *info,
 static int bk_api_add_pool(const bk_pool_info_t *pool, void *data);
 static int bk_api_add_worker(const bk_worker_info_t *worker, void *data);
 static int bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data);
-static int bk_api_count_worker(const bk_worker_info_t *worker, void *data);
-static int bk_api_count_alloc(const bk_alloc_info_t *alloc, void *data);
 static json_t *bk_api_alloc(const bk_alloc_info_t *alloc);
 static json_t *bk_api_time(uint64_t ms);
 static json_t *bk_api_str(bk_str_t s);
@@ -111,16 +104,14 @@ bk_api_pools(bk_request_t *r, const bk_request_info_t *info, void *data)
 static int
 bk_api_add_pool(const bk_pool_info_t *pool, void *data)
 {
-    int               i;
-    json_t           *workers, *allocs, *o;
-    uint32_t          total = 0, live = 0;
-    const char       *status;
-    bk_api_walk_t    *w = data;
-    bk_api_counts_t   n;
+    int                 i;
+    json_t             *workers, *allocs, *o;
+    uint32_t            total = 0, live = 0;
+    const char         *status;
+    bk_api_walk_t      *w = data;
+    bk_model_counts_t   n;
 
-    memset(&n, 0, sizeof(n));
-    bk_model_worker_each(w->core->model, pool->name, bk_api_count_worker, &n);
-    bk_model_alloc_each(w->core->model, pool->name, bk_api_count_alloc, &n);
+    bk_model_counts(w->core->model, pool->name, &n);
 
     workers = json_object();
     allocs = json_object();
@@ -164,24 +155,6 @@ bk_api_add_pool(const bk_pool_info_t *pool, void *data)
                   "allocations", allocs, "queue",
                   (int) n.allocations[BK_ALLOC_QUEUED]);
     json_array_append_new(w->list, o);
-
-    return 0;
-}
-
-
-static int
-bk_api_count_worker(const bk_worker_info_t *worker, void *data)
-{
-    ((bk_api_counts_t *) data)->workers[worker->state]++;
-
-    return 0;
-}
-
-
-static int
-bk_api_count_alloc(const bk_alloc_info_t *alloc, void *data)
-{
-    ((bk_api_counts_t *) data)->allocations[alloc->state]++;
 
     return 0;
 }

@@ -1,9 +1,7 @@
 /* The authorities: made once, loaded at every start.  See ca.h. */
 
 #include <limits.h>
-#include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -35,8 +33,6 @@ static int bk_ca_renew(bk_ca_t *ca, const char *name, int kind,
 static int bk_ca_good(bk_ca_t *ca, const char *path, const char *key_path,
     int kind, const char *names);
 static int bk_ca_named(X509 *cert, const char *names);
-static X509 *bk_pem_cert(const char *text);
-static EVP_PKEY *bk_pem_key(const char *text);
 static const bk_authority_t *bk_ca_of(const bk_ca_t *ca, int kind);
 
 
@@ -230,7 +226,7 @@ bk_authority_open(bk_ca_t *ca, bk_authority_t *a, const char *name,
         goto done;
     }
 
-    a->key = bk_pem_key(key);
+    a->key = bk_ca_pem_key(key);
     if (a->key == NULL) {
         bk_authority_damaged(ca, key_path, "holds no private key", err);
         goto done;
@@ -250,7 +246,7 @@ bk_authority_open(bk_ca_t *ca, bk_authority_t *a, const char *name,
         goto done;
     }
 
-    a->cert = bk_pem_cert(cert);
+    a->cert = bk_ca_pem_cert(cert);
     if (a->cert == NULL) {
         bk_authority_damaged(ca, cert_path, "holds no certificate", err);
         goto done;
@@ -431,8 +427,8 @@ bk_ca_good(bk_ca_t *ca, const char *path, const char *key_path, int kind,
 
     if (bk_ca_read(path, &text, NULL) == 0
         && bk_ca_read(key_path, &key_text, NULL) == 0
-        && (cert = bk_pem_cert(text)) != NULL
-        && (key = bk_pem_key(key_text)) != NULL)
+        && (cert = bk_ca_pem_cert(text)) != NULL
+        && (key = bk_ca_pem_key(key_text)) != NULL)
     {
         good = X509_verify(cert, bk_ca_of(ca, kind)->key) == 1
                && X509_check_private_key(cert, key) == 1
@@ -473,34 +469,4 @@ bk_ca_named(X509 *cert, const char *names)
     }
 
     return 1;
-}
-
-
-static X509 *
-bk_pem_cert(const char *text)
-{
-    BIO   *bio = BIO_new_mem_buf(text, -1);
-    X509  *cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL)
-                              : NULL;
-
-    BIO_free(bio);
-    ERR_clear_error();
-
-    return cert;
-}
-
-
-static EVP_PKEY *
-bk_pem_key(const char *text)
-{
-    BIO       *bio = BIO_new_mem_buf(text, -1);
-    /* an empty pass phrase: never ask on a terminal */
-    EVP_PKEY  *key = bio != NULL
-                     ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *) "")
-                     : NULL;
-
-    BIO_free(bio);
-    ERR_clear_error();
-
-    return key;
 }

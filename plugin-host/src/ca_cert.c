@@ -434,6 +434,36 @@ bk_ca_key_pem(EVP_PKEY *key, size_t *out_len)
 }
 
 
+X509 *
+bk_ca_pem_cert(const char *text)
+{
+    BIO   *bio = BIO_new_mem_buf(text, -1);
+    X509  *cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL)
+                              : NULL;
+
+    BIO_free(bio);
+    ERR_clear_error();
+
+    return cert;
+}
+
+
+EVP_PKEY *
+bk_ca_pem_key(const char *text)
+{
+    BIO       *bio = BIO_new_mem_buf(text, -1);
+    /* an empty pass phrase: never ask on a terminal */
+    EVP_PKEY  *key = bio != NULL
+                     ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *) "")
+                     : NULL;
+
+    BIO_free(bio);
+    ERR_clear_error();
+
+    return key;
+}
+
+
 int
 bk_ca_fail(bk_err_t *err, const char *what)
 {

@@ -35,6 +35,9 @@ X509 *bk_ca_self(const char *name, EVP_PKEY *key, bk_err_t *err);
 X509 *bk_ca_sign(const bk_authority_t *by, const bk_cert_request_t *req,
     EVP_PKEY *key, bk_err_t *err);
 EVP_PKEY *bk_ca_requested(const bk_cert_request_t *req, bk_err_t *err);
+/* NULL for what is none. */
+X509 *bk_ca_pem_cert(const char *text);
+EVP_PKEY *bk_ca_pem_key(const char *text);
 char *bk_ca_cert_pem(X509 *cert);
 char *bk_ca_key_pem(EVP_PKEY *key, size_t *len);
 /* "...: what OpenSSL says", for a 500. */

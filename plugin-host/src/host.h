@@ -33,6 +33,9 @@ void bk_host_timed(const bk_plugin_inst_t *p, const char *what,
     uint64_t since_ms);
 uint64_t bk_host_monotonic_ms(void);
 
+/* notify.c: one datagram to systemd, "READY=1", where it listens */
+void bk_notify(const char *text);
+
 /* api.c: the endpoints that need no plugin */
 int bk_api_routes(bk_core_t *core, bk_err_t *err);
 

@@ -16,9 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "err.h"
@@ -46,7 +44,6 @@ static void bk_main_event(const bk_event_t *event, void *data);
 static int bk_main_want(const void *owner, bk_str_t pool, bk_str_t name,
     int wanted, bk_err_t *err, void *data);
 static void bk_main_libevent(int severity, const char *msg);
-static void bk_main_notify(const char *text);
 static void bk_main_usage(FILE *out);
 
 
@@ -218,7 +215,7 @@ bk_main_run(bk_core_t *core)
     }
 
     if (bk_main_start(core, &err) == 0) {
-        bk_main_notify("READY=1");
+        bk_notify("READY=1");
         bk_log(BK_LOG_INFO, "host", "ready");
         event_base_dispatch(core->base);
         bk_log(BK_LOG_INFO, "host", "stopped; routes stay in the table");
@@ -401,7 +398,7 @@ bk_main_stop(bk_core_t *core)
     struct timeval  tv = { BK_STOP_S, 0 };
 
     core->stopping = 1;
-    bk_main_notify("STOPPING=1");
+    bk_notify("STOPPING=1");
     bk_httpd_close(core->httpd);
 
     event_base_loopexit(core->base, &tv);
@@ -443,42 +440,6 @@ bk_main_libevent(int severity, const char *msg)
 {
     if (severity >= EVENT_LOG_WARN) {
         bk_log(BK_LOG_WARN, "libevent", "%s", msg);
-    }
-}
-
-
-/* One datagram to systemd, where it listens. */
-
-static void
-bk_main_notify(const char *text)
-{
-    int                  fd;
-    size_t               len;
-    const char          *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un   sun;
-
-    if (path == NULL || (path[0] != '/' && path[0] != '@')
-        || (len = strlen(path)) >= sizeof(sun.sun_path))
-    {
-        return;
-    }
-
-    memset(&sun, 0, sizeof(sun));
-    sun.sun_family = AF_UNIX;
-    memcpy(sun.sun_path, path, len);
-
-    /* an abstract name begins with NUL */
-    if (path[0] == '@') {
-        sun.sun_path[0] = '\0';
-    }
-
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd != -1) {
-        (void) sendto(fd, text, strlen(text), MSG_NOSIGNAL,
-                      (struct sockaddr *) &sun,
-                      (socklen_t) (offsetof(struct sockaddr_un, sun_path)
-                                   + len));
-        close(fd);
     }
 }
 

@@ -96,6 +96,14 @@ int bk_model_alloc_each(bk_model_t *m, bk_str_t pool, bk_alloc_pt fn,
 
 void bk_model_stats(const bk_model_t *m, bk_model_stats_t *stats);
 
+/* How many of a pool are in each state; cheap for any number of them. */
+typedef struct {
+    uint32_t  workers[BK_WORKER_STATES];
+    uint32_t  allocations[BK_ALLOC_STATES];
+} bk_model_counts_t;
+
+void bk_model_counts(bk_model_t *m, bk_str_t pool, bk_model_counts_t *counts);
+
 const char *bk_alloc_state_name(int state);
 const char *bk_worker_state_name(int state);
 

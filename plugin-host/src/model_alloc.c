@@ -1,6 +1,6 @@
 /*
- * Facts about allocations: see model.h.  Their time runs out here as well:
- * a live one expires, an ended one is forgotten after it was kept for a time.
+ * Facts about allocations: see model.h.  What is asked for is checked in
+ * model_check.c, and their time runs out in model_due.c.
  */
 
 #include <stdio.h>
@@ -11,16 +11,10 @@
 #include "model_int.h"
 
 
-/* At one go of the timer, so that a mass expiry does not hold up the loop. */
-#define BK_MODEL_DUE_BATCH  2000
 /* A full bucket does not always hold an ended one: do not empty the table. */
 #define BK_MODEL_EVICT_MAX  8
 
 
-static int bk_model_alloc_check(bk_model_t *m, const bk_alloc_info_t *info,
-    bk_pool_t **pool, bk_worker_t **worker, bk_err_t *err);
-static int bk_model_alloc_fit(const bk_alloc_info_t *info,
-    const bk_worker_t *w, uint64_t now);
 static int bk_model_alloc_make(bk_model_t *m, bk_owner_t *o,
     const bk_alloc_info_t *info, bk_pool_t *p, bk_worker_t *w, int state,
     bk_err_t *err);
@@ -32,7 +26,6 @@ static void bk_model_alloc_table(const bk_alloc_t *a, bk_table_alloc_t *out);
 static void bk_model_alloc_update(bk_model_t *m, bk_alloc_t *a);
 static void bk_model_alloc_detach(bk_model_t *m, bk_alloc_t *a);
 static char *bk_model_alloc_text(bk_str_t s);
-static void bk_model_arm(bk_model_t *m);
 
 
 int
@@ -129,90 +122,6 @@ bk_model_alloc_end(bk_model_t *m, const uint8_t *hash, int state,
 
 
 static int
-bk_model_alloc_check(bk_model_t *m, const bk_alloc_info_t *info,
-    bk_pool_t **pool, bk_worker_t **worker, bk_err_t *err)
-{
-    if (info->state <= BK_ALLOC_FREE || info->state >= BK_ALLOC_STATES) {
-        return bk_err_set(err, 400, "BadState",
-                          "%d is no state of an allocation", info->state);
-    }
-
-    *pool = bk_model_pool_get(m, info->pool);
-    *worker = NULL;
-
-    if (*pool == NULL) {
-        return bk_err_set(err, 404, "PoolNotFound", "there is no pool %.*s",
-                          (int) info->pool.len, info->pool.data);
-    }
-
-    if (info->worker.len == 0) {
-        if (info->state == BK_ALLOC_QUEUED || bk_alloc_ended(info->state)) {
-            return 0;
-        }
-
-        return bk_err_set(err, 400, "NoWorker", "an allocation that is %s "
-                          "needs a worker", bk_alloc_state_name(info->state));
-    }
-
-    *worker = bk_model_worker_get(*pool, info->worker);
-
-    if (*worker == NULL && !bk_alloc_ended(info->state)) {
-        return bk_err_set(err, 404, "WorkerNotFound",
-                          "there is no worker %.*s in pool %.*s",
-                          (int) info->worker.len, info->worker.data,
-                          (int) info->pool.len, info->pool.data);
-    }
-
-    if (*worker != NULL && (*worker)->data.state == BK_WORKER_FAILED
-        && !bk_alloc_ended(info->state))
-    {
-        return bk_err_set(err, 409, "WorkerFailed", "worker %.*s has failed: "
-                          "%s", (int) info->worker.len, info->worker.data,
-                          (*worker)->data.message_len
-                              ? (*worker)->data.message : "no reason known");
-    }
-
-    return 0;
-}
-
-
-/* The state that it gets: what was asked for, as far as time and worker
- * allow it. */
-
-static int
-bk_model_alloc_fit(const bk_alloc_info_t *info, const bk_worker_t *w,
-    uint64_t now)
-{
-    if (bk_alloc_ended(info->state)) {
-        return info->state;
-    }
-
-    if (info->expires_ms != 0 && info->expires_ms <= now) {
-        return BK_ALLOC_EXPIRED;
-    }
-
-    if (w == NULL) {
-        return info->state;
-    }
-
-    if (info->state == BK_ALLOC_STARTING
-        && w->data.state == BK_WORKER_READY)
-    {
-        return BK_ALLOC_READY;
-    }
-
-    if (info->state == BK_ALLOC_READY
-        && (w->data.state == BK_WORKER_STARTING
-            || w->data.state == BK_WORKER_STOPPED))
-    {
-        return BK_ALLOC_STARTING;
-    }
-
-    return info->state;
-}
-
-
-static int
 bk_model_alloc_make(bk_model_t *m, bk_owner_t *o, const bk_alloc_info_t *info,
     bk_pool_t *p, bk_worker_t *w, int state, bk_err_t *err)
 {
@@ -300,19 +209,16 @@ bk_model_alloc_change(bk_model_t *m, bk_owner_t *o, bk_alloc_t *a,
         return 0;
     }
 
-    if (old_pool != p || old_worker != w) {
-        bk_model_alloc_detach(m, a);
+    bk_model_alloc_detach(m, a);
 
-        p->refs++;
-        a->pool = p;
+    p->refs++;
+    a->pool = p;
 
-        if (w != NULL) {
-            w->refs++;
-        }
-
-        a->worker = w;
+    if (w != NULL) {
+        w->refs++;
     }
 
+    a->worker = w;
     a->state = (uint8_t) state;
     a->expires_ms = info->expires_ms;
 
@@ -322,24 +228,15 @@ bk_model_alloc_change(bk_model_t *m, bk_owner_t *o, bk_alloc_t *a,
 
     bk_model_alloc_update(m, a);
 
-    if (old_pool != p || old_worker != w) {
-        bk_model_alloc_attach(m, a);
+    bk_model_alloc_attach(m, a);
 
-        /* what is gone in them was freed only now: old_* are compared above */
-        if (old_worker != NULL) {
-            bk_model_worker_unref(old_worker);
-        }
+    /* only now: they are compared above */
+    if (old_worker != NULL) {
+        bk_model_worker_unref(old_worker);
+    }
 
-        if (old_pool != NULL) {
-            bk_model_pool_unref(old_pool);
-        }
-
-    } else if (a->expires_ms != 0) {
-        bk_heap_set(&m->due, &a->due, a->expires_ms);
-        bk_model_arm(m);
-
-    } else {
-        bk_heap_clear(&m->due, &a->due);
+    if (old_pool != NULL) {
+        bk_model_pool_unref(old_pool);
     }
 
     bk_model_note(m, NULL, NULL, a, old_state, 0);
@@ -353,6 +250,10 @@ bk_model_alloc_change(bk_model_t *m, bk_owner_t *o, bk_alloc_t *a,
 void
 bk_model_alloc_attach(bk_model_t *m, bk_alloc_t *a)
 {
+    if (a->pool != NULL) {
+        a->pool->counts[a->state]++;
+    }
+
     if (bk_alloc_ended(a->state)) {
         DL_APPEND(m->ended, a);
         bk_heap_set(&m->due, &a->due, a->changed_ms + m->conf.keep_ended_ms);
@@ -376,6 +277,10 @@ static void
 bk_model_alloc_detach(bk_model_t *m, bk_alloc_t *a)
 {
     bk_heap_clear(&m->due, &a->due);
+
+    if (a->pool != NULL) {
+        a->pool->counts[a->state]--;
+    }
 
     if (bk_alloc_ended(a->state)) {
         DL_DELETE(m->ended, a);
@@ -417,6 +322,8 @@ bk_model_alloc_state(bk_model_t *m, bk_alloc_t *a, int state)
 {
     int  old_state = a->state;
 
+    a->pool->counts[old_state]--;
+    a->pool->counts[state]++;
     a->state = (uint8_t) state;
     a->changed_ms = bk_model_now_ms();
 
@@ -482,57 +389,6 @@ bk_model_alloc_info(const bk_alloc_t *a, bk_alloc_info_t *out)
     if (a->reason != NULL) {
         out->reason = (bk_str_t) { a->reason, strlen(a->reason) };
     }
-}
-
-
-void
-bk_model_due(bk_model_t *m)
-{
-    unsigned         n;
-    uint64_t         now = bk_model_now_ms();
-    bk_alloc_t      *a;
-    bk_heap_item_t  *top;
-
-    bk_model_enter(m);
-
-    for (n = 0; n < BK_MODEL_DUE_BATCH; n++) {
-        top = bk_heap_top(&m->due);
-        if (top == NULL || top->due_ms > now) {
-            break;
-        }
-
-        a = (bk_alloc_t *) ((char *) top - offsetof(bk_alloc_t, due));
-
-        if (bk_alloc_ended(a->state)) {
-            bk_model_alloc_remove(m, a);
-
-        } else {
-            bk_model_alloc_finish(m, a, BK_ALLOC_EXPIRED, NULL);
-        }
-    }
-
-    bk_model_arm(m);
-    bk_model_leave(m);
-}
-
-
-static void
-bk_model_arm(bk_model_t *m)
-{
-    uint64_t         now, ms;
-    struct timeval   tv;
-    bk_heap_item_t  *top = bk_heap_top(&m->due);
-
-    /* what is further away is found by the heartbeat of each second */
-    now = bk_model_now_ms();
-    if (top == NULL || top->due_ms > now + 1500) {
-        return;
-    }
-
-    ms = top->due_ms > now ? top->due_ms - now : 0;
-    tv.tv_sec = (time_t) (ms / 1000);
-    tv.tv_usec = (suseconds_t) (ms % 1000 * 1000);
-    evtimer_add(m->due_timer, &tv);
 }
 
 

@@ -35,6 +35,7 @@ struct bk_pool_s {
     bk_table_ref_t   ref;
     uint32_t         refs;
     uint32_t         mark;
+    uint32_t         counts[BK_ALLOC_STATES];   /* allocations */
     uint8_t          shared;
     uint8_t          gone;
     uint16_t         name_len;
@@ -154,7 +155,20 @@ void bk_model_alloc_state(bk_model_t *m, bk_alloc_t *a, int state);
 void bk_model_alloc_remove(bk_model_t *m, bk_alloc_t *a);
 void bk_model_alloc_unref(bk_alloc_t *a);
 void bk_model_alloc_info(const bk_alloc_t *a, bk_alloc_info_t *out);
+
+/* model_check.c: a worker's facts as the table has them; the pool and worker
+ * of what is asked for an allocation; the state that it gets, which is what
+ * was asked for as far as time and worker allow it */
+int bk_model_worker_fill(bk_table_worker_data_t *data,
+    const bk_worker_info_t *info, bk_err_t *err);
+int bk_model_alloc_check(bk_model_t *m, const bk_alloc_info_t *info,
+    bk_pool_t **pool, bk_worker_t **worker, bk_err_t *err);
+int bk_model_alloc_fit(const bk_alloc_info_t *info, const bk_worker_t *w,
+    uint64_t now);
+
+/* model_due.c: ends what is due; sets the timer for the next */
 void bk_model_due(bk_model_t *m);
+void bk_model_arm(bk_model_t *m);
 
 /* model_snap.c */
 int bk_model_inherit(bk_model_t *m, bk_err_t *err);

@@ -10,12 +10,15 @@
 typedef struct {
     bk_stat_pt   fn;
     void        *data;
+    bk_core_t   *core;
 } bk_stats_out_t;
 
 
 static void bk_stats_one(const bk_stats_out_t *out, const char *name,
     const char *help, const char *labels, int counter, double value);
 static void bk_stats_model(bk_core_t *core, const bk_stats_out_t *out);
+static int bk_stats_workers(const bk_pool_info_t *pool, void *data);
+static int bk_stats_allocs(const bk_pool_info_t *pool, void *data);
 static void bk_stats_request(const char *method, const char *route,
     int status, uint64_t n, void *data);
 static double bk_stats_resident(void);
@@ -25,7 +28,7 @@ void
 bk_stats_each(bk_core_t *core, bk_stat_pt fn, void *data)
 {
     char            labels[64];
-    bk_stats_out_t  out = { fn, data };
+    bk_stats_out_t  out = { fn, data, core };
 
     snprintf(labels, sizeof(labels), "version=\"%s\",abi=\"%u.%u\"",
              BK_VERSION, BK_ABI_MAJOR, BK_ABI_MINOR);
@@ -40,6 +43,8 @@ bk_stats_each(bk_core_t *core, bk_stat_pt fn, void *data)
                  bk_model_settled(core->model));
 
     bk_stats_model(core, &out);
+    bk_model_pool_each(core->model, bk_stats_workers, &out);
+    bk_model_pool_each(core->model, bk_stats_allocs, &out);
 
     bk_stats_one(&out, "http_connections", "Open connections of clients.", "",
                  0, bk_httpd_connections(core->httpd));
@@ -91,6 +96,51 @@ bk_stats_model(bk_core_t *core, const bk_stats_out_t *out)
                  (double) s.table.texts_refused);
     bk_stats_one(out, "table_bytes", "Size of the route table.", "", 0,
                  (double) s.table.bytes);
+}
+
+
+static int
+bk_stats_workers(const bk_pool_info_t *pool, void *data)
+{
+    int                 i;
+    char                labels[400];
+    bk_stats_out_t     *out = data;
+    bk_model_counts_t   n;
+
+    bk_model_counts(out->core->model, pool->name, &n);
+
+    for (i = 1; i < BK_WORKER_STATES; i++) {
+        snprintf(labels, sizeof(labels), "pool=\"%.*s\",state=\"%s\"",
+                 (int) pool->name.len, pool->name.data,
+                 bk_worker_state_name(i));
+        bk_stats_one(out, "workers", "Workers by pool and state.", labels, 0,
+                     n.workers[i]);
+    }
+
+    return 0;
+}
+
+
+static int
+bk_stats_allocs(const bk_pool_info_t *pool, void *data)
+{
+    int                 i;
+    char                labels[400];
+    bk_stats_out_t     *out = data;
+    bk_model_counts_t   n;
+
+    bk_model_counts(out->core->model, pool->name, &n);
+
+    for (i = 1; i < BK_ALLOC_STATES; i++) {
+        snprintf(labels, sizeof(labels), "pool=\"%.*s\",state=\"%s\"",
+                 (int) pool->name.len, pool->name.data,
+                 bk_alloc_state_name(i));
+        bk_stats_one(out, "allocations", "Allocations by pool and state, "
+                     "ended ones while they are kept.", labels, 0,
+                     n.allocations[i]);
+    }
+
+    return 0;
 }
 
 

@@ -62,13 +62,13 @@ allocate_map(allocate_t *a, const char *path)
     fd = open(path, O_RDONLY|O_CLOEXEC);
 
     if (fd == -1 || fstat(fd, &st) == -1) {
-        err(1, "%s", path);
+        bench_die(errno, "%s", path);
     }
 
     p = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 
     if (p == MAP_FAILED) {
-        err(1, "%s", path);
+        bench_die(errno, "%s", path);
     }
 
     close(fd);
@@ -76,7 +76,7 @@ allocate_map(allocate_t *a, const char *path)
     wrong = bk_table_view_init(&a->view, p, (uint64_t) st.st_size);
 
     if (wrong != NULL) {
-        errx(1, "%s %s", path, wrong);
+        bench_die(0, "%s %s", path, wrong);
     }
 }
 
@@ -104,7 +104,7 @@ allocate_call(allocate_t *a, const char *path, json_t *body)
                     "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
                     path, strlen(text), text) == -1)
     {
-        errx(1, "out of memory");
+        bench_die(0, "out of memory");
     }
 
     free(text);
@@ -118,7 +118,7 @@ allocate_call(allocate_t *a, const char *path, json_t *body)
     if (fd == -1 || connect(fd, (struct sockaddr *) &sun, sizeof(sun)) == -1
         || write(fd, head, strlen(head)) != (ssize_t) strlen(head))
     {
-        err(1, "%s", a->socket);
+        bench_die(errno, "%s", a->socket);
     }
 
     free(head);
@@ -137,14 +137,14 @@ allocate_call(allocate_t *a, const char *path, json_t *body)
     data = strstr(buf, "\r\n\r\n");
 
     if (strncmp(buf, "HTTP/1.1 200", 12) != 0 || data == NULL) {
-        errx(1, "%s was not answered with 200: %.*s", path,
+        bench_die(0, "%s was not answered with 200: %.*s", path,
              (int) strcspn(buf, "\r"), buf);
     }
 
     answer = json_loads(data + 4, 0, &error);
 
     if (answer == NULL) {
-        errx(1, "%s: the answer is not JSON: %s", path, error.text);
+        bench_die(0, "%s: the answer is not JSON: %s", path, error.text);
     }
 
     return answer;
@@ -159,7 +159,7 @@ allocate_string(json_t *answer, const char *key)
     value = json_string_value(json_object_get(answer, key));
 
     if (value == NULL) {
-        errx(1, "the answer has no \"%s\"", key);
+        bench_die(0, "the answer has no \"%s\"", key);
     }
 
     return value;
@@ -179,14 +179,14 @@ allocate_pem(json_t *answer, const char *key)
     pem = malloc(strlen(text) + 1);
 
     if (pem == NULL) {
-        err(1, NULL);
+        bench_die(errno, "out of memory");
     }
 
     len = EVP_DecodeBlock(pem, (const u_char *) text, (int) strlen(text));
     bio = len > 0 ? BIO_new(BIO_s_mem()) : NULL;
 
     if (bio == NULL || BIO_write(bio, pem, len) != len) {
-        errx(1, "\"%s\" is not base64", key);
+        bench_die(0, "\"%s\" is not base64", key);
     }
 
     free(pem);
@@ -215,7 +215,7 @@ allocate_wait(allocate_t *a, const char *token)
 
     } while (bench_now_ns() - start < ALLOCATE_PATIENCE);
 
-    errx(1, "an allocation was answered but is not in the table (%d)", rc);
+    bench_die(0, "an allocation was answered but is not in the table (%d)", rc);
 }
 
 
@@ -247,7 +247,7 @@ allocate_reach(allocate_t *a, json_t *answer)
     fd = socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0);
 
     if (fd == -1 || connect(fd, (struct sockaddr *) &sin, sizeof(sin)) == -1) {
-        err(1, "connect to port %u", a->port);
+        bench_die(errno, "connect to port %u", a->port);
     }
 
     on = 1;
@@ -269,7 +269,7 @@ allocate_reach(allocate_t *a, json_t *answer)
             && reply.handshake != BENCH_RESUMED))
     {
         ERR_print_errors_fp(stderr);
-        errx(1, "an allocation was answered but leads to no worker");
+        bench_die(0, "an allocation was answered but leads to no worker");
     }
 
     SSL_shutdown(ssl);
@@ -300,7 +300,7 @@ main(int argc, char **argv)
     allocate_t   a;
 
     if (argc != 7 || atoi(argv[4]) <= 0) {
-        errx(2, "usage: allocate SOCKET TABLE POOL COUNT PKI-DIR PORT");
+        bench_die(0, "usage: allocate SOCKET TABLE POOL COUNT PKI-DIR PORT");
     }
 
     alarm(ALLOCATE_DEADLINE);
@@ -317,11 +317,11 @@ main(int argc, char **argv)
     reached = calloc(n, sizeof(uint64_t));
 
     if (allocate == NULL || routable == NULL || reached == NULL) {
-        err(1, NULL);
+        bench_die(errno, "out of memory");
     }
 
     if (SSL_CTX_set_alpn_protos(a.ctx, (const u_char *) "\002h2", 3) != 0) {
-        errx(1, "cannot offer h2");
+        bench_die(0, "cannot offer h2");
     }
 
     allocate_map(&a, argv[2]);

@@ -14,9 +14,9 @@
 #ifndef BENCH_H_INCLUDED
 #define BENCH_H_INCLUDED
 
-#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +64,29 @@ typedef struct {
 } bench_reply_t;
 
 
+/* Says why and ends the program; with errno's text where there is an errno. */
+__attribute__((noreturn, format(printf, 2, 3)))
+static inline void
+bench_die(int errnum, const char *fmt, ...)
+{
+    va_list  args;
+
+    fprintf(stderr, "%s: ", program_invocation_short_name);
+
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+
+    if (errnum) {
+        fprintf(stderr, ": %s", strerror(errnum));
+    }
+
+    fputc('\n', stderr);
+
+    exit(1);
+}
+
+
 static inline uint64_t
 bench_now_ns(void)
 {
@@ -96,7 +119,7 @@ bench_nonblocking(int fd)
     flags = fcntl(fd, F_GETFL);
 
     if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1) {
-        err(1, "fcntl");
+        bench_die(errno, "fcntl");
     }
 }
 
@@ -209,7 +232,7 @@ bench_ssl_ctx(const SSL_METHOD *method, const char *dir, const char *name,
 failed:
 
     ERR_print_errors_fp(stderr);
-    errx(1, "cannot set up TLS with %s/%s", dir, name ? name : ca);
+    bench_die(0, "cannot set up TLS with %s/%s", dir, name ? name : ca);
 }
 
 

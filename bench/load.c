@@ -112,7 +112,7 @@ load_contexts(const char *dir)
     ctx = calloc(load_tokens, sizeof(SSL_CTX *));
 
     if (ctx == NULL) {
-        err(1, NULL);
+        bench_die(errno, "out of memory");
     }
 
     for (i = 0; i < load_tokens; i++) {
@@ -123,7 +123,7 @@ load_contexts(const char *dir)
         if (SSL_CTX_set_alpn_protos(ctx[i], (const u_char *) "\002h2", 3)
             != 0)
         {
-            errx(1, "cannot offer h2");
+            bench_die(0, "cannot offer h2");
         }
     }
 
@@ -160,7 +160,7 @@ load_start(void)
     if (c->fd == -1
         || connect(c->fd, (struct sockaddr *) &sin, sizeof(sin)) == -1)
     {
-        err(1, "connect to port %u", load_port);
+        bench_die(errno, "connect to port %u", load_port);
     }
 
     on = 1;
@@ -172,7 +172,7 @@ load_start(void)
     if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1
         || SSL_set1_host(c->ssl, "localhost") != 1)
     {
-        errx(1, "out of memory");
+        bench_die(0, "out of memory");
     }
 
     SSL_set_connect_state(c->ssl);
@@ -182,7 +182,7 @@ load_start(void)
     ev.data.ptr = c;
 
     if (epoll_ctl(load_epoll, EPOLL_CTL_ADD, c->fd, &ev) == -1) {
-        err(1, "epoll_ctl");
+        bench_die(errno, "epoll_ctl");
     }
 
     load_run(c);
@@ -411,7 +411,7 @@ load_run(load_conn_t *c)
         c->mask = mask;
 
         if (epoll_ctl(load_epoll, EPOLL_CTL_MOD, c->fd, &ev) == -1) {
-            err(1, "epoll_ctl");
+            bench_die(errno, "epoll_ctl");
         }
     }
 }
@@ -485,7 +485,7 @@ load_options(int argc, char **argv)
     const char  *mode;
 
     if (argc < 7) {
-        errx(2, "usage: load connect|up|down|idle PORT PKI-DIR TOKENS"
+        bench_die(0, "usage: load connect|up|down|idle PORT PKI-DIR TOKENS"
                 " WORKERS CONNECTIONS [IN-FLIGHT|BYTES]");
     }
 
@@ -515,11 +515,11 @@ load_options(int argc, char **argv)
         load_hold = 1;
 
     } else {
-        errx(2, "unknown mode \"%s\" or wrong number of arguments", mode);
+        bench_die(0, "unknown mode \"%s\" or wrong number of arguments", mode);
     }
 
     if (load_tokens == 0 || load_total == 0 || load_inflight == 0) {
-        errx(2, "TOKENS, CONNECTIONS and IN-FLIGHT are 1 at least");
+        bench_die(0, "TOKENS, CONNECTIONS and IN-FLIGHT are 1 at least");
     }
 }
 
@@ -567,7 +567,7 @@ main(int argc, char **argv)
     load_conns = calloc(load_total, sizeof(load_conn_t));
 
     if (load_epoll == -1 || load_ns == NULL || load_conns == NULL) {
-        err(1, NULL);
+        bench_die(errno, "out of memory");
     }
 
     start = bench_now_ns();

@@ -53,7 +53,7 @@ pki_extension(X509 *cert, X509 *issuer, int nid, const char *value)
     ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
 
     if (ext == NULL || X509_add_ext(cert, ext, -1) != 1) {
-        errx(1, "cannot add an extension to a certificate");
+        bench_die(0, "cannot add an extension to a certificate");
     }
 
     X509_EXTENSION_free(ext);
@@ -75,7 +75,7 @@ pki_make(const pki_pair_t *issuer, const char *cn, const char *usage,
     if (pair.key == NULL || pair.cert == NULL
         || RAND_bytes((u_char *) &serial, sizeof(serial)) != 1)
     {
-        errx(1, "cannot make a key");
+        bench_die(0, "cannot make a key");
     }
 
     name = X509_get_subject_name(pair.cert);
@@ -92,7 +92,7 @@ pki_make(const pki_pair_t *issuer, const char *cn, const char *usage,
         || X509_gmtime_adj(X509_getm_notAfter(pair.cert), PKI_VALID) == NULL
         || X509_set_pubkey(pair.cert, pair.key) != 1)
     {
-        errx(1, "cannot fill a certificate");
+        bench_die(0, "cannot fill a certificate");
     }
 
     if (issuer == NULL) {
@@ -119,7 +119,7 @@ pki_make(const pki_pair_t *issuer, const char *cn, const char *usage,
     if (X509_sign(pair.cert, issuer ? issuer->key : pair.key, EVP_sha256())
         == 0)
     {
-        errx(1, "cannot sign a certificate");
+        bench_die(0, "cannot sign a certificate");
     }
 
     return pair;
@@ -138,7 +138,7 @@ pki_write_file(const char *dir, const char *name, const char *suffix,
     fp = fopen(path, "w");
 
     if (fp == NULL) {
-        err(1, "%s", path);
+        bench_die(errno, "%s", path);
     }
 
     if ((cert && PEM_write_X509(fp, pair->cert) != 1)
@@ -146,7 +146,7 @@ pki_write_file(const char *dir, const char *name, const char *suffix,
                                              NULL, NULL) != 1)
         || fclose(fp) != 0)
     {
-        errx(1, "cannot write %s", path);
+        bench_die(0, "cannot write %s", path);
     }
 }
 
@@ -169,7 +169,7 @@ pki_token(char *token)
     size_t   i;
 
     if (RAND_bytes(raw, sizeof(raw)) != 1) {
-        errx(1, "no random bytes");
+        bench_die(0, "no random bytes");
     }
 
     EVP_EncodeBlock((u_char *) text, raw, sizeof(raw));
@@ -204,7 +204,7 @@ pki_client(const char *dir, const pki_pair_t *ca, unsigned n, FILE *list)
     len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(pair.cert), &der);
 
     if (len <= 0) {
-        errx(1, "cannot encode a public key");
+        bench_die(0, "cannot encode a public key");
     }
 
     SHA256(der, (size_t) len, hash);
@@ -231,7 +231,7 @@ main(int argc, char **argv)
     pki_pair_t   gateway_ca, pair, worker_ca;
 
     if (argc != 4) {
-        errx(2, "usage: pki DIR CLIENTS WORKERS");
+        bench_die(0, "usage: pki DIR CLIENTS WORKERS");
     }
 
     dir = argv[1];
@@ -266,7 +266,7 @@ main(int argc, char **argv)
     list = fopen(path, "w");
 
     if (list == NULL) {
-        err(1, "%s", path);
+        bench_die(errno, "%s", path);
     }
 
     for (i = 0; i < clients; i++) {
@@ -274,7 +274,7 @@ main(int argc, char **argv)
     }
 
     if (fclose(list) != 0) {
-        err(1, "%s", path);
+        bench_die(errno, "%s", path);
     }
 
     return 0;

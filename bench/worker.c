@@ -102,7 +102,7 @@ worker_ctx(const char *dir, unsigned number)
         || SSL_CTX_set_session_id_context(ctx, (const u_char *) "bench", 5)
            != 1)
     {
-        errx(1, "cannot set up tickets");
+        bench_die(0, "cannot set up tickets");
     }
 
     SSL_CTX_set_alpn_select_cb(ctx, worker_alpn, NULL);
@@ -121,7 +121,7 @@ worker_add(worker_conn_t *c, uint32_t mask)
     c->mask = mask;
 
     if (epoll_ctl(worker_epoll, EPOLL_CTL_ADD, c->fd, &ev) == -1) {
-        err(1, "epoll_ctl");
+        bench_die(errno, "epoll_ctl");
     }
 }
 
@@ -141,7 +141,7 @@ worker_listen(const char *port, SSL_CTX *ctx, unsigned number)
     l = calloc(1, sizeof(worker_conn_t));
 
     if (l == NULL) {
-        err(1, NULL);
+        bench_die(errno, "out of memory");
     }
 
     on = 1;
@@ -154,7 +154,7 @@ worker_listen(const char *port, SSL_CTX *ctx, unsigned number)
         || bind(l->fd, (struct sockaddr *) &sin, sizeof(sin)) == -1
         || listen(l->fd, 4096) == -1)
     {
-        err(1, "port %s", port);
+        bench_die(errno, "port %s", port);
     }
 
     worker_add(l, EPOLLIN);
@@ -180,7 +180,7 @@ worker_accept(worker_conn_t *l)
         c = calloc(1, sizeof(worker_conn_t));
 
         if (c == NULL) {
-            err(1, NULL);
+            bench_die(errno, "out of memory");
         }
 
         c->fd = fd;
@@ -192,7 +192,7 @@ worker_accept(worker_conn_t *l)
             c->ssl = SSL_new(l->ctx);
 
             if (c->ssl == NULL || SSL_set_fd(c->ssl, fd) != 1) {
-                errx(1, "out of memory");
+                bench_die(0, "out of memory");
             }
 
             SSL_set_accept_state(c->ssl);
@@ -375,7 +375,7 @@ worker_run(worker_conn_t *c)
         c->mask = mask;
 
         if (epoll_ctl(worker_epoll, EPOLL_CTL_MOD, c->fd, &ev) == -1) {
-            err(1, "epoll_ctl");
+            bench_die(errno, "epoll_ctl");
         }
     }
 }
@@ -389,7 +389,7 @@ main(int argc, char **argv)
     struct epoll_event  events[WORKER_EVENTS];
 
     if (argc < 4) {
-        errx(2, "usage: worker PKI-DIR PLAIN-PORT PORT...");
+        bench_die(0, "usage: worker PKI-DIR PLAIN-PORT PORT...");
     }
 
     signal(SIGPIPE, SIG_IGN);
@@ -398,7 +398,7 @@ main(int argc, char **argv)
     worker_epoll = epoll_create1(EPOLL_CLOEXEC);
 
     if (worker_epoll == -1) {
-        err(1, "epoll_create1");
+        bench_die(errno, "epoll_create1");
     }
 
     worker_listen(argv[2], NULL, 0);
@@ -420,7 +420,7 @@ main(int argc, char **argv)
         n = epoll_wait(worker_epoll, events, WORKER_EVENTS, -1);
 
         if (n == -1 && errno != EINTR) {
-            err(1, "epoll_wait");
+            bench_die(errno, "epoll_wait");
         }
 
         for (i = 0; i < n; i++) {

@@ -10,7 +10,7 @@ package Test::Buildkit;
 # left.  A breach makes the file fail, whatever its plan.  The rest of the
 # library: Buildkit/PKI.pm (certificates), Buildkit/Nginx.pm, Buildkit/Host.pm
 # (plugin-host, table, stand-in workers), Buildkit/Lab.pm (real BuildKit),
-# Buildkit/H2.pm (what a client is told).
+# Buildkit/Gateway.pm (all of it), Buildkit/H2.pm (what a client is told).
 
 use strict;
 use warnings;
@@ -30,8 +30,10 @@ use Test::More ();
 use Time::HiRes qw(time sleep);
 
 use parent -norequire, qw(Test::Buildkit::PKI Test::Buildkit::Nginx
-    Test::Buildkit::Host Test::Buildkit::Lab Test::Buildkit::H2);
+    Test::Buildkit::Host Test::Buildkit::Lab Test::Buildkit::H2
+    Test::Buildkit::Gateway);
 
+use Test::Buildkit::Gateway;
 use Test::Buildkit::H2;
 use Test::Buildkit::Host;
 use Test::Buildkit::Lab;
@@ -371,6 +373,7 @@ sub _show_logs {
     for my $log (glob "$self->{dir}/*.log") {
         my @lines = split /\n/, $self->read($log) // '';
         splice @lines, 0, @lines - 15 if @lines > 15;
+        @lines = map { substr $_, 0, 300 } @lines;
         Test::More::diag("--- $log\n" . join "\n", @lines);
     }
 

@@ -81,11 +81,12 @@ ngx_stream_buildkit_check_server(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
-    if (bmcf->balancers == 0) {
+    if (bmcf->balancers == 0 || cscf->handler == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"buildkit on\" needs \"proxy_pass\" to an upstream "
-                      "with \"buildkit;\" inside, and there is no such "
-                      "upstream, server in %s:%ui",
+                      "with \"buildkit;\" inside, and there is no such %s, "
+                      "server in %s:%ui",
+                      bmcf->balancers ? "directive" : "upstream",
                       cscf->file_name, cscf->line);
         return NGX_ERROR;
     }

@@ -21,7 +21,7 @@ my $table = $t->table('pool default/demo',
     "alloc token:$token default/demo w1 ready 0");
 
 my $nginx = $t->nginx($t->gateway_conf);
-my ($old) = $nginx->worker_pids;
+my $old = $t->wait_for(sub { ($nginx->worker_pids)[0] }, 5, 'a worker');
 
 my $live = $t->tls($cert) or die 'no connection';
 print $live "one\n";
@@ -31,6 +31,8 @@ my $refused = $t->grpc($unknown, keep => 1);
 is($refused->{streams}{1}{grpc_status}, 16, 'and a refused one');
 
 $nginx->reload($t->gateway_conf(server => "buildkit_pool other/pool;\n"));
+$t->wait_for(sub { $nginx->log =~ / $old#\d+: gracefully shutting down/ }, 5,
+    'the old process to close its port');
 is(scalar(grep { $_ == $old } $nginx->worker_pids), 1,
     'reload: the old process stays for them');
 

@@ -70,6 +70,11 @@ bk_adopt_start_time(pid_t pid, uint64_t *started)
     /* the second field is the name and may hold blanks and brackets */
     p = strrchr(text, ')');
 
+    if (p == NULL || p[1] == '\0' || p[2] == 'Z' || p[2] == 'X') {
+        /* what waits to be reaped does not run any more */
+        return -1;
+    }
+
     for (i = 2; p != NULL && i < 22; i++) {
         p = strchr(p + 1, ' ');
     }

@@ -1,0 +1,105 @@
+#!/usr/bin/perl
+
+# Workers that fail after they were ready: the reason is said in plain
+# words, the allocation ends with it, and the worker comes back by itself.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Allocator;
+use Test::Buildkit;
+use Time::HiRes qw(time);
+
+my @cases = (
+    ['grpc 14', qr/does not answer: it answers with gRPC status 14/],
+    ['mute', qr/does not answer: the TLS handshake does not end/],
+    ['plain', qr/does not answer: it does not speak HTTP\/2/],
+);
+
+plan tests => 4 * @cases + 8;
+
+my $t = Test::Buildkit->new;
+my ($host, $r);
+
+for (@cases) {
+    my ($mode, $text) = @$_;
+    $t->write('mode', "ok\n");
+    fresh();
+    $r = allocate();
+    is $r->{status}, 200, "$mode: ready first";
+    $t->write('mode', "$mode\n");
+    $t->wait_for(sub { lookup($r)->{status} == 410 }, 15, 'it to fail');
+    like lookup($r)->{json}{error}, qr/is failed since .*$text/,
+        "$mode: the allocation ended with the reason";
+    $t->write('mode', "ok\n");
+    my $new = allocate(wait => '30s');
+    is $new->{status}, 200, "$mode: it came back";
+    is state(), 'ready', "$mode: ready";
+    $host->stop;
+}
+
+# killed
+$t->write('mode', "ok\n");
+fresh();
+$r = allocate();
+my $began = time;
+kill KILL => child();
+$t->wait_for(sub { lookup($r)->{status} == 410 }, 10, 'it to fail');
+cmp_ok time - $began, '<', 2, 'killed: noticed at once';
+like lookup($r)->{json}{error}, qr/was killed by signal 9 \(Killed\)/,
+    'killed: by what';
+my ($row) = journal($t, 'SELECT state, reason FROM allocations');
+is $row->{state}, 'failed', 'killed: in the journal';
+like $row->{reason}, qr/killed by signal 9/, 'killed: with the reason';
+is allocate(wait => '20s')->{status}, 200, 'killed: started again';
+
+# again and again: the pause grows
+my @pauses;
+for (1 .. 3) {
+    my $pid = child();
+    my $from = time;
+    kill KILL => $pid;
+    $t->wait_for(sub { (child() // $pid) != $pid && state() eq 'ready' }, 30,
+        'it to be back');
+    push @pauses, time - $from;
+}
+cmp_ok $pauses[1], '>', $pauses[0], "back-off: @pauses";
+cmp_ok $pauses[2], '>', $pauses[1], 'back-off grows';
+$host->stop;
+
+# stopped by somebody else
+fresh();
+$r = allocate();
+kill TERM => child();
+$t->wait_for(sub { lookup($r)->{status} == 410 }, 10, 'it to end');
+like lookup($r)->{json}{error}, qr/exited with status 0: bye/, 'TERM';
+$host->stop;
+
+
+sub fresh {
+    my (%options) = @_;
+    my $dir = $t->dir;
+    system 'rm', '-rf', "$dir/state", "$dir/buildkit.table";
+    $host = $t->host(conf([fake_pool($t, options => \%options),
+        '{name: allocator}']));
+}
+
+sub allocate {
+    return $host->request(POST => '/api/v1/workers/allocate',
+        { poolName => 'demo', @_ });
+}
+
+sub lookup {
+    return $host->request(POST => '/api/v1/workers/lookup',
+        { token => $_[0]{json}{token} });
+}
+
+sub state { $host->request(GET => '/api/v1/workers')->{json}[0]{state} }
+
+sub child {
+    return (grep { ($t->read("/proc/$_/cmdline") // '') =~ /fake_buildkitd/ }
+        $t->leftovers)[0];
+}

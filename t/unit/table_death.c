@@ -52,6 +52,9 @@ static void tt_child(void);
 static void tt_writes(pid_t pid, const tt_step_t *step,
     const bk_table_view_t *v);
 static uint32_t tt_successor(const bk_table_view_t *v, tt_world_t *w);
+static int tt_count(uint32_t index, const uint8_t *key,
+    const uint8_t *key_hash, const bk_table_alloc_t *alloc,
+    const char *reason, void *data);
 static void tt_look(const bk_table_view_t *v, tt_world_t *w);
 static int tt_between(const tt_world_t *w, const tt_world_t *before,
     const tt_world_t *after);
@@ -269,11 +272,10 @@ tt_successor(const bk_table_view_t *v, tt_world_t *w)
 {
     int                fd;
     char               path[sizeof(tt_path)];
-    uint64_t           n;
+    uint32_t           n;
     bk_err_t           err;
     bk_table_t        *t;
     bk_table_view_t    copy;
-    bk_table_stats_t   s;
     bk_table_opened_t  opened;
 
     memcpy(path, tt_path, sizeof(path));
@@ -286,19 +288,21 @@ tt_successor(const bk_table_view_t *v, tt_world_t *w)
     }
 
     close(fd);
-    memset(&s, 0, sizeof(bk_table_stats_t));
+    n = 0;
 
     if (tt_open(&t, TT_ENTRIES, TT_SLOTS, TT_SLOTS, &opened, &err) == 0
         && opened.taken_over == 1 && tt_map(&copy) == NULL)
     {
         tt_look(&copy, w);
 
-        for (n = 0; n < TT_ENTRIES + 1; n++) {
-            (void) tt_insert(t, 1000 + n, BK_ALLOC_READY, NULL, &err);
+        bk_table_alloc_each(t, tt_count, &n);
+
+        while (tt_insert(t, 1000 + n, BK_ALLOC_READY, NULL, &err)
+               != BK_TABLE_NONE)
+        {
+            n++;
         }
 
-        bk_table_stats(t, &s);
-        s.entries_used += n < TT_ENTRIES;
         tt_unmap(&copy);
         bk_table_close(&t);
     }
@@ -306,7 +310,23 @@ tt_successor(const bk_table_view_t *v, tt_world_t *w)
     tt_remove();
     memcpy(tt_path, path, sizeof(path));
 
-    return s.entries_used;
+    return n;
+}
+
+
+static int
+tt_count(uint32_t index, const uint8_t *key, const uint8_t *key_hash,
+    const bk_table_alloc_t *alloc, const char *reason, void *data)
+{
+    (void) index;
+    (void) key;
+    (void) key_hash;
+    (void) alloc;
+    (void) reason;
+
+    ++*(uint32_t *) data;
+
+    return 0;
 }
 
 

@@ -1,0 +1,58 @@
+#!/usr/bin/perl
+
+# A caller who goes away while its worker starts: the allocation is released,
+# the worker serves the next one.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Allocator;
+use Test::Buildkit;
+
+plan tests => 7;
+
+my $t = Test::Buildkit->new;
+$t->write('mode', "late 2\n");
+my $host = $t->host(conf([fake_pool($t), '{name: allocator}']));
+
+my $gone = ask($host, POST => '/api/v1/workers/allocate',
+    { poolName => 'demo', wait => '30s' });
+$t->wait_for(sub { rows("state = 'live'") == 1 }, 10, 'the allocation');
+my $next = ask($host, POST => '/api/v1/workers/allocate',
+    { poolName => 'demo', wait => '30s' });
+gone($gone);
+
+$t->wait_for(sub { rows("state = 'released'") == 1 }, 10, 'its end');
+is((rows("state = 'released'"))[0]{reason}, 'caller went away',
+    'released, and why');
+
+answers(20, $next);
+is $next->{status}, 200, 'the next one is served';
+is $next->{json}{state}, 'ready', 'when the worker is ready';
+is $next->{json}{workerName}, 'w1', 'by the same worker';
+is rows("state = 'live'") + 0, 1, 'and holds it alone';
+
+# those that wait when plugin-host stops are told so
+my $last = ask($host, POST => '/api/v1/workers/allocate',
+    { poolName => 'demo', wait => '30s' });
+$t->wait_for(sub {
+    $host->request(POST => '/api/v1/workers/allocate', { poolName => 'demo',
+        wait => '0' })->{json}{error} =~ /position 2/
+}, 10, 'it to wait');
+$host->stop;
+answers(5, $last);
+is $last->{status}, 503, 'a stop is told to who waits';
+is $last->{json}{reason}, 'ShuttingDown', 'with its reason';
+
+
+sub rows {
+    my ($where) = @_;
+
+    my @rows = journal($t, "SELECT hex(token_hash) AS h, state, reason "
+        . "FROM allocations WHERE $where");
+
+    return @rows;
+}

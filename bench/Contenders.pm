@@ -1,7 +1,7 @@
 # The gateways that `make bench` compares, each with the configuration that a
 # careful operator would give it: the same certificates, TLS versions, buffers
 # (16 KiB, everyone's default), one process, no access log, clients and workers
-# verified.  What differs is what is measured.  Used by tools/bench only.
+# verified.  What differs is what is measured.  Used by bench.pl only.
 
 package Contenders;
 
@@ -22,7 +22,7 @@ our @ALL = (
     ['floor',    'nginx, TLS to the client alone',      \&nginx_floor],
 );
 
-# new(dir, build, ports => ..., ...): see tools/bench
+# new(dir, build, ports => ..., ...): see bench.pl
 sub new
 {
     my ($class, %self) = @_;
@@ -122,16 +122,25 @@ sub wait_port
 }
 
 
-# The one child of a master process: nginx's worker.
+# The one child of a master process: nginx's worker.  The port is open before
+# there is one.
 sub worker_of
 {
     my ($master) = @_;
 
-    open my $fh, '<', "/proc/$master/task/$master/children"
-        or die "/proc/$master: $!\n";
-    my ($pid) = split ' ', <$fh> // '';
+    my $until = time + 5;
 
-    return $pid // die "nginx has no worker process\n";
+    while (time < $until) {
+        open my $fh, '<', "/proc/$master/task/$master/children"
+            or die "/proc/$master: $!\n";
+        my ($pid) = split ' ', <$fh> // '';
+
+        return $pid if defined $pid;
+
+        sleep 0.01;
+    }
+
+    die "nginx has no worker process\n";
 }
 
 

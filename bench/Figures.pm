@@ -1,5 +1,5 @@
 # The figures of `make bench`: samples by contender and key, medians, ratios to
-# ours, tables for people.  Used by tools/bench only.
+# ours, tables for people.  Used by bench.pl only.
 
 package Figures;
 

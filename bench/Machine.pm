@@ -1,5 +1,5 @@
 # Starting helpers of `make bench` and reading what the kernel counted for a
-# process.  Used by tools/bench only.
+# process.  Used by bench.pl only.
 
 package Machine;
 

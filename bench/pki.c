@@ -7,7 +7,8 @@
  *
  * Writes DIR/NAME.pem, DIR/NAME-key.pem and DIR/NAME-both.pem, and
  * DIR/clients.txt, a line "NUMBER TOKEN SHA256-OF-PUBLIC-KEY" for each client.
- * The files hold keys: they are 0600 and live as long as the benchmark.
+ * Prints the version of OpenSSL.  The files hold keys: they are 0600 and live
+ * as long as the benchmark.
  */
 
 #include <openssl/evp.h>
@@ -276,6 +277,8 @@ main(int argc, char **argv)
     if (fclose(list) != 0) {
         bench_die(errno, "%s", path);
     }
+
+    printf("%s\n", OpenSSL_version(OPENSSL_VERSION));
 
     return 0;
 }

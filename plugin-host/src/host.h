@@ -28,10 +28,6 @@ struct bk_core_s {
 
 /* host_api.c: fills what a plugin may call; priv is the plugin's instance */
 void bk_host_api(bk_host_t *host, bk_plugin_inst_t *p);
-/* A callback of a plugin took from since_ms (monotonic) until now. */
-void bk_host_timed(const bk_plugin_inst_t *p, const char *what,
-    uint64_t since_ms);
-uint64_t bk_host_monotonic_ms(void);
 
 /* notify.c: one datagram to systemd, "READY=1", where it listens */
 void bk_notify(const char *text);

@@ -10,15 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "err.h"
 #include "host.h"
 #include "log.h"
+#include "slow.h"
 #include "stats.h"
 
-
-#define BK_SLOW_MS  50
 
 #define bk_inst(h)  ((bk_plugin_inst_t *) (h)->priv)
 
@@ -59,35 +57,12 @@ bk_host_now_ms(const bk_host_t *h)
 }
 
 
-uint64_t
-bk_host_monotonic_ms(void)
-{
-    struct timespec  ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
-}
-
-
 static uint64_t
 bk_host_monotonic(const bk_host_t *h)
 {
     (void) h;
 
     return bk_host_monotonic_ms();
-}
-
-
-void
-bk_host_timed(const bk_plugin_inst_t *p, const char *what, uint64_t since_ms)
-{
-    uint64_t  ms = bk_host_monotonic_ms() - since_ms;
-
-    if (ms > BK_SLOW_MS) {
-        bk_log(BK_LOG_WARN, p->label, "%s() held everything up for %llu ms",
-               what, (unsigned long long) ms);
-    }
 }
 
 
@@ -103,7 +78,7 @@ bk_timer_fired(evutil_socket_t fd, short what, void *data)
 
     /* it may free the timer */
     t->fire(t->data);
-    bk_host_timed(owner, "timer", since);
+    bk_host_slow(owner->label, "timer", since);
 }
 
 
@@ -174,7 +149,7 @@ bk_watch_ready(evutil_socket_t fd, short what, void *data)
 
     /* it may free the watch */
     w->ready(fd, events, w->data);
-    bk_host_timed(owner, "watch", since);
+    bk_host_slow(owner->label, "watch", since);
 }
 
 

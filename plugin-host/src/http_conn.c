@@ -12,7 +12,7 @@
 
 #include "err.h"
 #include "httpd_int.h"
-#include "log.h"
+#include "slow.h"
 
 
 static void bk_conn_read(struct bufferevent *bev, void *data);
@@ -352,6 +352,8 @@ bk_conn_body(bk_conn_t *c)
 static void
 bk_conn_dispatch(bk_conn_t *c)
 {
+    uint64_t            since = bk_host_monotonic_ms();
+    bk_route_t         *route = c->request->route;
     bk_request_t       *r = c->request;
     bk_request_info_t   info;
 
@@ -365,7 +367,9 @@ bk_conn_dispatch(bk_conn_t *c)
         info.param = (bk_str_t) { r->param, strlen(r->param) };
     }
 
-    r->route->handler(r, &info, r->route->data);
+    /* it may answer, and so free the request */
+    route->handler(r, &info, route->data);
+    bk_host_slow(route->owner, route->pattern, since);
 }
 
 

@@ -11,6 +11,7 @@
 #include "host.h"
 #include "log.h"
 #include "plugin_int.h"
+#include "slow.h"
 
 
 static int bk_plugin_configure(void *data, const char *key,
@@ -101,7 +102,7 @@ bk_plugins_start(bk_plugins_t *ps, bk_err_t *err)
         p->started = 1;
         rc = p->p.start(p->ctx, err);
         p->starting = 0;
-        bk_host_timed(p, "start", since);
+        bk_host_slow(p->label, "start", since);
 
         if (rc != 0) {
             p->started = 0;
@@ -147,7 +148,7 @@ bk_plugins_stop_from(bk_plugin_inst_t *p)
         p->stopping = 1;
         since = bk_host_monotonic_ms();
         p->p.stop(p->ctx);
-        bk_host_timed(p, "stop", since);
+        bk_host_slow(p->label, "stop", since);
     }
 }
 
@@ -235,7 +236,7 @@ bk_plugins_event(bk_plugins_t *ps, const bk_event_t *event)
         if (p->started && !p->stopped && p->p.event != NULL) {
             since = bk_host_monotonic_ms();
             p->p.event(p->ctx, event);
-            bk_host_timed(p, "event", since);
+            bk_host_slow(p->label, "event", since);
         }
     }
 }
@@ -256,7 +257,7 @@ bk_plugins_want(const void *owner, bk_str_t pool, bk_str_t name, int wanted,
 
     since = bk_host_monotonic_ms();
     rc = p->p.worker_want(p->ctx, pool, name, wanted, err);
-    bk_host_timed(p, "worker_want", since);
+    bk_host_slow(p->label, "worker_want", since);
 
     return rc;
 }

@@ -1,0 +1,360 @@
+/*
+ * FROZEN: version 1.0 of the plugin ABI, for old_1_0.c, a plugin that was
+ * built before 1.1.  Never change it; include/bk_plugin.h is the live one.
+ *
+ * The plugin ABI of buildkit-plugin-host: the only header that a plugin
+ * includes, and the manual (plugin-host/doc/plugin.md tells the story).
+ *
+ * A plugin is a shared object with one exported symbol, made by BK_PLUGIN().
+ * It fills one bk_plugin_t; what it is follows from the optional callbacks
+ * that it sets.  Everything runs on one thread, on one event loop: no
+ * callback may block (the host warns above 50 ms) and none is called after
+ * destroy().
+ *
+ * Strings are bk_str_t: pointer and length, not NUL-terminated, borrowed for
+ * the duration of the call in both directions.  Each side frees what it made.
+ * No type of another library crosses.
+ *
+ * Times called *_ms are Unix time in milliseconds, durations are in
+ * milliseconds as well.
+ *
+ * Changes (same major: old plugins go on working; the gate is in plugin.c):
+ *   2026-11-21  1.0  first version: life-cycle and options
+ */
+
+#ifndef BK_PLUGIN_1_0_H_INCLUDED
+#define BK_PLUGIN_1_0_H_INCLUDED
+
+#include <stddef.h>
+#include <stdint.h>
+
+
+#define BK_ABI_MAJOR  1
+#define BK_ABI_MINOR  0
+
+
+typedef struct {
+    const char  *data;
+    size_t       len;
+} bk_str_t;
+
+#define BK_STR(literal)  ((bk_str_t) { (literal), sizeof(literal) - 1 })
+
+
+/*
+ * An error: filled where it is detected, logged once by whoever is on top.
+ * text is one sentence without a final full stop; hint, when not empty, says
+ * what to do next.  code is an HTTP status where one fits, else 500.
+ */
+typedef struct {
+    int   code;
+    char  reason[48];       /* CamelCaseWord for the API, e.g. PoolNotFound */
+    char  text[512];
+    char  hint[256];
+} bk_err_t;
+
+
+/* Options: one row of the table that drives checks, docs and --help. */
+#define BK_OPTION_STRING    1
+#define BK_OPTION_INTEGER   2
+#define BK_OPTION_BOOL      3   /* configure() gets "true" or "false" */
+#define BK_OPTION_DURATION  4   /* Go style; configure() gets milliseconds */
+#define BK_OPTION_LIST      5   /* of strings: configure() once for each */
+
+typedef struct {
+    const char  *key;       /* lowerCamelCase; NULL ends the table */
+    int          type;      /* BK_OPTION_* */
+    const char  *value;     /* default, or NULL: must be given (LIST: empty) */
+    const char  *help;
+} bk_option_t;
+
+
+/* Log levels. */
+#define BK_LOG_ERROR  1
+#define BK_LOG_WARN   2
+#define BK_LOG_INFO   3
+#define BK_LOG_DEBUG  4
+
+
+/* States: the numbers of bk_table.h. */
+
+typedef struct {
+    bk_str_t  name;         /* namespace/name */
+    int       shared;       /* workers take any number of allocations */
+} bk_pool_info_t;
+
+
+typedef struct {
+    bk_str_t  pool;         /* namespace/name */
+    bk_str_t  name;         /* unique within the pool */
+    bk_str_t  endpoint;     /* "ADDRESS:PORT", numeric; may be empty unless
+                               READY or DRAINING */
+    bk_str_t  tls_name;
+    bk_str_t  arch;
+    bk_str_t  message;      /* what it said last; shown to users */
+    int       state;        /* BK_WORKER_* */
+    /* set by the host when it hands one out, ignored in worker_put(): */
+    uint32_t  allocations;  /* live ones */
+    int       wanted;       /* somebody asked for it to run */
+} bk_worker_info_t;
+
+
+typedef struct {
+    const uint8_t *hash;      /* SHA-256(token), 32 bytes */
+    const uint8_t *key_hash;  /* SHA-256(SubjectPublicKeyInfo) or NULL */
+    bk_str_t       pool;
+    bk_str_t       worker;    /* empty: none yet (queued) */
+    bk_str_t       reason;    /* why it ended */
+    uint64_t       expires_ms;    /* 0: never */
+    uint64_t       changed_ms;    /* set by the host */
+    int            state;         /* BK_ALLOC_* */
+} bk_alloc_info_t;
+
+
+/* What event() may be told about. */
+#define BK_EVENT_POOL        1
+#define BK_EVENT_WORKER      2
+#define BK_EVENT_ALLOCATION  3
+
+typedef struct {
+    int                     what;       /* BK_EVENT_* */
+    int                     gone;       /* it was removed from the model */
+    int                     old_state;  /* 0: it is new */
+    const bk_pool_info_t   *pool;       /* the one that fits, others NULL */
+    const bk_worker_info_t *worker;
+    const bk_alloc_info_t  *alloc;
+} bk_event_t;
+
+
+typedef struct bk_timer_s    bk_timer_t;
+typedef struct bk_watch_s    bk_watch_t;
+typedef struct bk_request_s  bk_request_t;
+
+typedef void (*bk_timer_pt)(void *data);
+
+#define BK_READ   1
+#define BK_WRITE  2
+
+typedef void (*bk_watch_pt)(int fd, int events, void *data);
+
+
+/*
+ * HTTP.  A handler must answer with http_reply() exactly once, at once or
+ * later.  gone, when set with http_on_gone(), is called when the client went
+ * away first; the request must then not be used any more.
+ */
+typedef struct {
+    bk_str_t  method;       /* "GET", "POST", "DELETE" */
+    bk_str_t  path;         /* decoded, without query */
+    bk_str_t  param;        /* the part that matched '*' in the pattern */
+    bk_str_t  body;         /* at most 64 KiB */
+    bk_str_t  client;       /* "unix:uid=0,pid=12" or "127.0.0.1:1234" */
+} bk_request_info_t;
+
+typedef void (*bk_http_pt)(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+
+
+/*
+ * Certificates, from the host's own authorities.  There are two, so that a
+ * client's certificate opens the gateway and never a worker directly:
+ * BK_CERT_CLIENT and BK_CERT_GATEWAY are signed by the gateway authority,
+ * BK_CERT_WORKER and BK_CERT_UPSTREAM by the worker authority.
+ */
+#define BK_CERT_CLIENT    1     /* client of the gateway: an allocation */
+#define BK_CERT_GATEWAY   2     /* the gateway's server certificate */
+#define BK_CERT_WORKER    3     /* a buildkitd's server certificate */
+#define BK_CERT_UPSTREAM  4     /* the gateway as client of workers */
+
+typedef struct {
+    int       kind;         /* BK_CERT_* */
+    bk_str_t  cn;
+    bk_str_t  names;        /* comma-separated DNS names and addresses */
+    bk_str_t  csr;          /* PEM; empty: a P-256 key is made.  Only its
+                               public key is used, after its signature */
+    bk_str_t  spki;         /* DER; used in place of csr when not empty */
+    uint64_t  not_after_ms;
+} bk_cert_request_t;
+
+/* Borrowed until the next call of cert_issue() by anyone. */
+typedef struct {
+    bk_str_t  cert;         /* PEM */
+    bk_str_t  key;          /* PEM; empty with csr or spki */
+    bk_str_t  ca;           /* PEM of the authority a peer must trust: the
+                               gateway authority for CLIENT and GATEWAY, the
+                               worker authority for WORKER and UPSTREAM */
+    bk_str_t  spki;         /* DER SubjectPublicKeyInfo */
+    uint8_t   key_hash[32]; /* SHA-256(spki) */
+} bk_cert_t;
+
+
+/* Iteration: return 0 to go on, anything else ends it and is returned. */
+typedef int (*bk_pool_pt)(const bk_pool_info_t *pool, void *data);
+typedef int (*bk_worker_pt)(const bk_worker_info_t *worker, void *data);
+typedef int (*bk_alloc_pt)(const bk_alloc_info_t *alloc, void *data);
+
+
+/*
+ * What a plugin may call.  One is made for each plugin and lives until
+ * destroy() has returned; h is always the plugin's own.  Functions that
+ * return int return 0, or -1 with *err filled (err may be NULL).
+ */
+typedef struct bk_host_s  bk_host_t;
+
+struct bk_host_s {
+    uint32_t     abi_major;
+    uint32_t     abi_minor;
+    uint32_t     struct_size;
+    uint32_t     flags;
+    void        *priv;          /* the host's; hands off */
+
+    /* log; never a token, key or certificate */
+    void (*log)(const bk_host_t *h, int level, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
+
+    /* time and loop */
+    uint64_t (*now_ms)(const bk_host_t *h);         /* Unix time */
+    uint64_t (*monotonic_ms)(const bk_host_t *h);
+    bk_timer_t *(*timer_new)(const bk_host_t *h, bk_timer_pt fire,
+        void *data);
+    void (*timer_set)(bk_timer_t *t, uint64_t ms);  /* once; sets again */
+    void (*timer_clear)(bk_timer_t *t);
+    void (*timer_free)(bk_timer_t **t);
+    bk_watch_t *(*watch_new)(const bk_host_t *h, int fd, int events,
+        bk_watch_pt ready, void *data);
+    void (*watch_set)(bk_watch_t *w, int events);   /* 0: none for now */
+    void (*watch_free)(bk_watch_t **w);             /* does not close fd */
+
+    /*
+     * Facts.  The model changes in the call, then the table and the
+     * observers.  Only the plugin that put a thing may change or delete it
+     * (allocations: *_end() is open to all, for revocation).
+     *
+     * worker_put() and worker_delete() carry allocations along: starting
+     * ones become ready with their worker; when it turns FAILED or is
+     * deleted the live ones fail with its message.  A change of endpoint of
+     * a READY worker is a new worker for its allocations: they fail too.
+     *
+     * alloc_put() of a new allocation fails with code 503 and reason
+     * TableFull when the table has no room: nothing has changed then.
+     * An ended allocation cannot be brought back (409 Ended).
+     */
+    int (*pool_put)(const bk_host_t *h, const bk_pool_info_t *p,
+        bk_err_t *err);
+    int (*pool_delete)(const bk_host_t *h, bk_str_t name, bk_err_t *err);
+    int (*worker_put)(const bk_host_t *h, const bk_worker_info_t *w,
+        bk_err_t *err);
+    int (*worker_delete)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+        bk_err_t *err);
+    int (*alloc_put)(const bk_host_t *h, const bk_alloc_info_t *a,
+        bk_err_t *err);
+    int (*alloc_end)(const bk_host_t *h, const uint8_t *hash, int state,
+        bk_str_t reason, bk_err_t *err);
+
+    /*
+     * A full resync: what this plugin put before and did not put again
+     * between begin and commit is removed (pools, workers) or ended
+     * (allocations: RELEASED, "no longer listed").  The first commit of a
+     * plugin also ends what an earlier run left in the table for it.
+     */
+    void (*snapshot_begin)(const bk_host_t *h);
+    void (*snapshot_commit)(const bk_host_t *h);
+
+    /* looking; -1: none such */
+    int (*pool_find)(const bk_host_t *h, bk_str_t name, bk_pool_info_t *out);
+    int (*worker_find)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+        bk_worker_info_t *out);
+    int (*alloc_find)(const bk_host_t *h, const uint8_t *hash,
+        bk_alloc_info_t *out);
+    int (*pool_each)(const bk_host_t *h, bk_pool_pt fn, void *data);
+    int (*worker_each)(const bk_host_t *h, bk_str_t pool, bk_worker_pt fn,
+        void *data);                            /* empty pool: of all */
+    int (*alloc_each)(const bk_host_t *h, bk_str_t pool, bk_alloc_pt fn,
+        void *data);
+
+    /* asks the owner of a worker to start it (1) or to let it go (0) */
+    int (*worker_want)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+        int wanted, bk_err_t *err);
+
+    /*
+     * HTTP on the API listeners.  A pattern is a path in which one segment
+     * may be '*': "/api/v1/allocations/" "*"; a route without it goes first.
+     * which: 0 API, 1 metrics listener.  409 RouteTaken.
+     */
+    int (*http_route)(const bk_host_t *h, int which, const char *method,
+        const char *pattern, bk_http_pt handler, void *data, bk_err_t *err);
+    void (*http_reply)(bk_request_t *r, int status, const char *content_type,
+        bk_str_t body);
+    void (*http_fail)(bk_request_t *r, const bk_err_t *err); /* JSON error */
+    void (*http_on_gone)(bk_request_t *r, void (*gone)(bk_request_t *r,
+        void *data), void *data);
+    /* a value of the query, decoded, into buf; -1: absent or too long */
+    int (*http_query)(bk_request_t *r, const char *name, char *buf,
+        size_t size);
+    /* an extra header of the answer, e.g. Retry-After; before the reply */
+    void (*http_header)(bk_request_t *r, const char *name,
+        const char *value);
+
+    /* certificates and where the files of this installation are */
+    int (*cert_issue)(const bk_host_t *h, const bk_cert_request_t *req,
+        bk_cert_t *out, bk_err_t *err);
+    bk_str_t (*state_dir)(const bk_host_t *h);      /* absolute */
+    bk_str_t (*gateway_endpoint)(const bk_host_t *h);   /* "tcp://..." */
+
+    /* stop() is over: nothing of this plugin is under way any more */
+    void (*stopped)(const bk_host_t *h);
+
+    /* minor 1 and later: add here, never above */
+};
+
+
+typedef struct {
+    uint32_t            abi_major;     /* set by BK_PLUGIN() */
+    uint32_t            abi_minor;
+    uint32_t            struct_size;
+    uint32_t            flags;         /* 0 */
+
+    const char         *name;          /* [a-z][a-z0-9_-]* */
+    const char         *version;
+    const char         *summary;       /* one line */
+    const bk_option_t  *options;
+
+    /*
+     * create -> configure, once for each option that was given and once for
+     * each default -> check -> start -> (events) -> stop -> stopped() ->
+     * destroy.  create, configure and check also run under -t: they must
+     * not touch files that others use, nor talk to anybody.
+     */
+    int   (*create)(const bk_host_t *host, void **ctx, bk_err_t *err);
+    int   (*configure)(void *ctx, const char *key, const char *value,
+        bk_err_t *err);
+    int   (*start)(void *ctx, bk_err_t *err);   /* the loop runs from here */
+    void  (*stop)(void *ctx);       /* returns at once; then host->stopped() */
+    void  (*destroy)(void *ctx);
+
+    /* minor 1 and later: add here, never above */
+} bk_plugin_t;
+
+
+typedef const bk_plugin_t *(*bk_plugin_entry_pt)(void);
+
+#define BK_PLUGIN_ENTRY  "bk_plugin_entry"
+
+/*
+ * BK_PLUGIN(my_plugin) registers "static bk_plugin_t my_plugin = {...}", in
+ * which the first four fields are left out.
+ */
+#define BK_PLUGIN(p)                                                          \
+    __attribute__((visibility("default")))                                   \
+    const bk_plugin_t *bk_plugin_entry(void);                                \
+                                                                             \
+    const bk_plugin_t *                                                      \
+    bk_plugin_entry(void)                                                    \
+    {                                                                        \
+        (p).abi_major = BK_ABI_MAJOR;                                        \
+        (p).abi_minor = BK_ABI_MINOR;                                        \
+        (p).struct_size = sizeof(bk_plugin_t);                               \
+        return &(p);                                                         \
+    }
+
+#endif /* BK_PLUGIN_1_0_H_INCLUDED */

@@ -326,6 +326,8 @@ tt_replaced(const char *why)
     bk_table_view_t    v;
     bk_table_opened_t  opened;
 
+    v.base = NULL;
+
     if (tt_open(&t, 10, 1, 1, &opened, &err) != 0) {
         note("open: %s", err.text);
         return 0;

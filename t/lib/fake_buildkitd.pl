@@ -96,6 +96,8 @@ sub serve {
             'application/grpc') . field('grpc-status', $status)
             . field('grpc-message', $status ? 'told to fail' : ''));
         print $client frame(7, 0, 0, pack 'NN', $id, 0);
+        # until it closes, or our close becomes a reset
+        1 while sysread $client, my $some, 4096;
         return;
     }
 }

@@ -38,8 +38,8 @@ typedef struct {
  * a good one of another geometry into a new file; replaces anything else.
  * A new file is filled beside the path and renamed over it, the old one is
  * marked retired.  Room is reserved at once (503 NoSpace, never a SIGBUS
- * later).  The table's state is LIVE afterwards if it was taken over, else
- * BUILDING until bk_table_live().
+ * later).  The table's state is LIVE afterwards if a live one was taken over,
+ * else BUILDING until bk_table_live().
  */
 int bk_table_open(bk_table_t **t, const bk_table_conf_t *conf,
     bk_table_opened_t *opened, bk_err_t *err);
@@ -70,7 +70,8 @@ void bk_table_worker_delete(bk_table_t *t, bk_table_ref_t ref);
  * Allocations.  alloc->text is ignored: reason (NULL or at most
  * BK_TABLE_TEXT_LEN - 1 bytes, cut to fit at a UTF-8 boundary) is interned.
  * When no room is left for another reason the entry goes without (*err is
- * not touched; bk_table_stats() counts it).
+ * not touched; bk_table_stats() counts it).  alloc->flags is ignored as well:
+ * an entry is bound to a key if insert() was given one, and stays so.
  *
  * insert(): 503 TableFull when no entry is free or both buckets are full,
  * 409 Exists when the key is there.  *index names the entry until remove().

@@ -42,18 +42,21 @@ bk_ca_key(void)
 X509 *
 bk_ca_self(const char *name, EVP_PKEY *key, bk_err_t *err)
 {
-    char        cn[64];
-    X509       *cert;
-    unsigned    id;
-    X509_NAME  *subject;
+    char            cn[64];
+    X509           *cert;
+    unsigned        len;
+    X509_NAME      *subject;
+    unsigned char   id[EVP_MAX_MD_SIZE];
 
     cert = bk_cert_new(key);
-    if (cert == NULL || RAND_bytes((unsigned char *) &id, sizeof(id)) != 1) {
+    if (cert == NULL || !X509_pubkey_digest(cert, EVP_sha256(), id, &len)) {
         goto failed;
     }
 
-    /* two installations must not have authorities of one name */
-    snprintf(cn, sizeof(cn), "BuildKit %s authority %08x", name, id);
+    /* two installations must not have authorities of one name; but one that
+     * is made again from its key is the same */
+    snprintf(cn, sizeof(cn), "BuildKit %s authority %02x%02x%02x%02x", name,
+             id[0], id[1], id[2], id[3]);
 
     subject = X509_get_subject_name(cert);
 

@@ -53,10 +53,10 @@ static void static_changed(int fd, int events, void *data);
 static void static_settled(void *data);
 static void static_look(void *data);
 static void static_load(static_t *s, int first);
-static void static_take(static_t *s, const static_file_t *f);
+static void static_take(static_t *s, static_file_t *f);
 static void static_take_pool(static_t *s, const static_pool_t *p);
-static void static_take_alloc(static_t *s, const static_alloc_t *a,
-    const static_entry_t *e);
+static int static_take_alloc(static_t *s, const static_alloc_t *a,
+    const static_entry_t *e, int again);
 static void static_problem(static_t *s, const char *what,
     const bk_err_t *err);
 static bk_str_t static_str(const char *s);
@@ -311,9 +311,9 @@ static_load(static_t *s, int first)
 
 
 static void
-static_take(static_t *s, const static_file_t *f)
+static_take(static_t *s, static_file_t *f)
 {
-    unsigned             i;
+    unsigned             i, full = 0;
     const static_doc_t  *d = f->doc;
 
     s->host->snapshot_begin(s->host);
@@ -323,10 +323,20 @@ static_take(static_t *s, const static_file_t *f)
     }
 
     for (i = 0; i < d->allocations_count; i++) {
-        static_take_alloc(s, &d->allocations[i], &f->entries[i]);
+        f->entries[i].full = static_take_alloc(s, &d->allocations[i],
+                                               &f->entries[i], 0);
+        full |= f->entries[i].full;
     }
 
     s->host->snapshot_commit(s->host);
+
+    /* what was no longer listed has ended just now, and makes room */
+    for (i = 0; full && i < d->allocations_count; i++) {
+        if (f->entries[i].full) {
+            (void) static_take_alloc(s, &d->allocations[i], &f->entries[i],
+                                     1);
+        }
+    }
 }
 
 
@@ -363,9 +373,11 @@ static_take_pool(static_t *s, const static_pool_t *p)
 }
 
 
-static void
+/* 1 when the table is full, and it may be tried again. */
+
+static int
 static_take_alloc(static_t *s, const static_alloc_t *a,
-    const static_entry_t *e)
+    const static_entry_t *e, int again)
 {
     char             what[40];
     bk_err_t         err;
@@ -381,11 +393,17 @@ static_take_alloc(static_t *s, const static_alloc_t *a,
     info.state = a->state;
 
     if (s->host->alloc_put(s->host, &info, &err) != 0) {
+        if (!again && strcmp(err.reason, "TableFull") == 0) {
+            return 1;
+        }
+
         snprintf(what, sizeof(what), "allocation %02x%02x%02x%02x%02x%02x",
                  e->hash[0], e->hash[1], e->hash[2], e->hash[3], e->hash[4],
                  e->hash[5]);
         static_problem(s, what, &err);
     }
+
+    return 0;
 }
 
 

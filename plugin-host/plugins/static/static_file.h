@@ -49,6 +49,7 @@ typedef struct {
     int       bound;
     uint64_t  expires_ms;
     unsigned  line;             /* its place in the list */
+    unsigned  full;             /* the table had no room for it */
 } static_entry_t;
 
 typedef struct {

@@ -80,6 +80,7 @@ typedef struct {
     /* what the handshake left behind: whose certificate check, its result */
     ngx_stream_buildkit_srv_conf_t  *verified;
     long                             verify_error;
+    int                              verify_depth;  /* of the error; 0: leaf */
 
     /* the route; all memory is the session's */
     u_char                           id[NGX_STREAM_BUILDKIT_ID_LEN];
@@ -164,8 +165,6 @@ ngx_int_t ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
  */
 ngx_int_t ngx_stream_buildkit_refuse(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t code, const char *fmt, ...);
-size_t ngx_stream_buildkit_escape(u_char *dst, size_t size, u_char *src,
-    size_t len);
 u_char *ngx_stream_buildkit_time(u_char *buf, time_t sec);
 u_char *ngx_stream_buildkit_when(u_char *buf, u_char *last, time_t sec);
 

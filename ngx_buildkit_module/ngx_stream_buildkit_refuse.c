@@ -15,6 +15,8 @@
 
 
 static ngx_uint_t ngx_stream_buildkit_refuse_status(ngx_uint_t code);
+static size_t ngx_stream_buildkit_clean(u_char *dst, size_t size, u_char *src,
+    size_t len, ngx_uint_t percent);
 
 
 ngx_int_t
@@ -38,18 +40,25 @@ ngx_stream_buildkit_refuse(ngx_stream_session_t *s,
     last = ngx_vslprintf(last, buf + sizeof(buf) - 1, fmt, args);
     va_end(args);
 
-    p = ngx_pnalloc(c->pool, NGX_STREAM_BUILDKIT_TEXT_MAX);
+    p = ngx_pnalloc(c->pool, 2 * NGX_STREAM_BUILDKIT_TEXT_MAX);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    message.data = p;
-    message.len = ngx_stream_buildkit_escape(p,
-                                             NGX_STREAM_BUILDKIT_TEXT_MAX - 1,
-                                             buf, last - buf);
+    /* for logs as it is read, for gRPC with "%" escaped */
 
-    ctx->reason.data = p + prefix;
-    ctx->reason.len = message.len - prefix;
+    ctx->reason.data = p;
+    ctx->reason.len = ngx_stream_buildkit_clean(p,
+                                                NGX_STREAM_BUILDKIT_TEXT_MAX,
+                                                buf + prefix,
+                                                last - buf - prefix, 0);
+
+    p += NGX_STREAM_BUILDKIT_TEXT_MAX;
+
+    message.data = p;
+    message.len = ngx_stream_buildkit_clean(p,
+                                            NGX_STREAM_BUILDKIT_TEXT_MAX - 1,
+                                            buf, last - buf, 1);
 
     c->log->action = "refusing the client";
 
@@ -84,13 +93,15 @@ ngx_stream_buildkit_refuse_status(ngx_uint_t code)
 
 
 /*
- * Makes text fit for grpc-message: control characters (C0, DEL and the C1
- * ones that UTF-8 can spell) become spaces, what is not UTF-8 becomes "?",
- * "%" becomes "%25".  Stops at the last whole character that fits in size.
+ * Makes text fit for a terminal: control characters (C0, DEL and the C1 ones
+ * that UTF-8 can spell) become spaces, what is not UTF-8 becomes "?"; and
+ * for grpc-message: "%" becomes "%25".  Stops at the last whole character
+ * that fits in size.
  */
 
-size_t
-ngx_stream_buildkit_escape(u_char *dst, size_t size, u_char *src, size_t len)
+static size_t
+ngx_stream_buildkit_clean(u_char *dst, size_t size, u_char *src, size_t len,
+    ngx_uint_t percent)
 {
     size_t     n;
     u_char    *p, *d, *end, *next;
@@ -105,7 +116,7 @@ ngx_stream_buildkit_escape(u_char *dst, size_t size, u_char *src, size_t len)
 
         if (*p < 0x80) {
 
-            if (*p == '%') {
+            if (*p == '%' && percent) {
                 if (n < 3) {
                     break;
                 }

@@ -152,6 +152,7 @@ ngx_stream_buildkit_verify_cert(X509_STORE_CTX *store, void *data)
     }
 
     ctx->verify_error = X509_STORE_CTX_get_error(store);
+    ctx->verify_depth = X509_STORE_CTX_get_error_depth(store);
 
     if (ctx->verify_error == X509_V_OK) {
         ctx->verify_error = X509_V_ERR_UNSPECIFIED;
@@ -290,9 +291,18 @@ ngx_stream_buildkit_verify_refuse(ngx_stream_session_t *s,
     switch (ctx->verify_error) {
 
     case X509_V_ERR_CERT_HAS_EXPIRED:
-        sec = ngx_stream_buildkit_asn1_time(X509_get0_notAfter(cert));
+    case X509_V_ERR_CERT_NOT_YET_VALID:
 
-        if (sec < ngx_time()) {
+        if (ctx->verify_depth != 0) {
+            return ngx_stream_buildkit_refuse(s, ctx,
+                       NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                       "the authority that issued the client certificate is "
+                       "out of date (%s); ask the gateway's operator to "
+                       "renew it", text);
+        }
+
+        if (ctx->verify_error == X509_V_ERR_CERT_HAS_EXPIRED) {
+            sec = ngx_stream_buildkit_asn1_time(X509_get0_notAfter(cert));
             last = ngx_stream_buildkit_when(buf, buf + sizeof(buf), sec);
 
             return ngx_stream_buildkit_refuse(s, ctx,
@@ -301,14 +311,6 @@ ngx_stream_buildkit_verify_refuse(ngx_stream_session_t *s,
                        NGX_STREAM_BUILDKIT_AGAIN, last - buf, buf);
         }
 
-        /* not the leaf, then */
-
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
-                   "the authority that issued the client certificate has "
-                   "expired; ask the gateway's operator to renew it");
-
-    case X509_V_ERR_CERT_NOT_YET_VALID:
         sec = ngx_stream_buildkit_asn1_time(X509_get0_notBefore(cert));
         last = ngx_stream_buildkit_time(buf, sec);
 

@@ -28,10 +28,10 @@ my @rows = (
     ['draining', 'draining 0', 9, qr/ is draining: .*run bkctl allocate$/],
 );
 
-plan tests => 10 * @rows + 17;
+plan tests => 10 * @rows + 20;
 
 my %token = map { $_->[0] => $t->token } @rows;
-my @more = qw(lost gone stopped key pool);
+my @more = qw(rude lost gone stopped key pool);
 $token{$_} = $t->token for @more;
 my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") }
     keys %token;
@@ -50,6 +50,8 @@ my $table = $t->table('pool default/demo', 'pool other/pool',
     (map { "alloc token:$token{$_->[0]} default/demo "
         . ($_->[0] eq 'queued' ? '-' : $_->[0] eq 'starting' ? 'w4' : 'w1')
         . " $_->[1]" } @rows),
+    "alloc token:$token{rude} default/demo w1 revoked 0"
+        . " \e[31mred\x7f\xc2\x9b\xff10% \xc3\xa4",
     "alloc token:$token{lost} default/demo w2 ready 0",
     "alloc token:$token{gone} default/demo w3 ready 0",
     'del-worker default/demo w3',
@@ -90,6 +92,11 @@ sub says {
     return;
 }
 
+# what an operator or a worker wrote cannot command a terminal
+my $rude = $t->grpc($cert{rude})->{streams}{1}{message};
+unlike($rude, qr/[\x00-\x1f\x7f]|\xc2[\x80-\x9f]/, 'no control bytes');
+like($rude, qr/ \[31mred \W*10% \xc3\xa4/, 'the rest is kept');
+
 says('unknown', 16, qr/ is not known here.*run bkctl allocate$/);
 says('lost', 9, qr/worker w2 of allocation \S+ has failed: disk is full;/);
 says('gone', 9, qr/the worker of allocation \S+ is gone/);
@@ -111,4 +118,5 @@ my $log = $t->wait_for(sub {
     return $text =~ /403\|revoked/ && $text =~ /503\|failed/ && $text;
 }, 5, 'the access log');
 like($log, qr/^403\|expired\|allocation \S+ expired at/m, 'status 403, reason');
+like($log, qr/^403\|revoked\|.*: bad 100% job;/m, 'reasons as they are read');
 like($log, qr/^503\|starting\|the worker of/m, 'status 503, reason');

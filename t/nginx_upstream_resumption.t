@@ -7,7 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 12;
+plan tests => 14;
 
 my $t = Test::Buildkit->new;
 
@@ -30,6 +30,13 @@ my ($server) = $conf =~ /(    server \{.*\n    \})/s;
 $server =~ s/%%PORT:gw%%/%%PORT:second%%/;
 $server =~ s/upstream(\.pem|-key\.pem)/second$1/g;
 $conf =~ s/\n\}\n\z/\n$server\n}\n/;
+
+# and a third one that chooses among certificates for each connection
+$server =~ s/%%PORT:second%%/%%PORT:choice%%/;
+$server =~ s/second(\.pem|-key\.pem)/\$ours$1/g;
+$conf =~ s/\n\}\n\z/\n$server\n}\n/;
+$conf =~ s{(    upstream)}{    map \$ssl_server_name \$ours {
+        default upstream; second second; }\n$1};
 
 my $nginx = $t->nginx($conf);
 
@@ -68,6 +75,16 @@ is(stats('w1')->{resumed}, $before, 'no session under another certificate');
 like($t->worker_object('w1')->ask('peer'), qr/second/, 'the other one was used');
 $t->say_hello($cert[0], port => 'second');
 is(stats('w1')->{resumed}, $before + 1, 'it has its own');
+
+# the same where one server has both
+$before = stats('w1')->{resumed};
+my @choice = (port => 'choice');
+$t->say_hello($cert[0], @choice) =~ /worker w1/ or die 'choice';
+$t->say_hello($cert[0], @choice, sni => 'second') =~ /worker w1/ or die 'other';
+is(stats('w1')->{resumed}, $before, 'nor within one server');
+$t->say_hello($cert[0], @choice);
+$t->say_hello($cert[0], @choice, sni => 'second');
+is(stats('w1')->{resumed}, $before + 2, 'each has its own');
 
 # the slot of a worker is used again for another one at the same address
 $before = stats('w1')->{resumed};

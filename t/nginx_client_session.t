@@ -1,0 +1,57 @@
+# Clients get no TLS sessions to resume: a resumed one would prove neither the
+# key nor that the certificate is still good.  And a certificate that was
+# verified before is refused once it has expired.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Buildkit;
+
+plan tests => 13;
+
+my $t = Test::Buildkit->new;
+
+my $token = $t->token;
+my $cert = $t->client_cert('c', cn => "alloc:$token");
+my $short = $t->client_cert('s', cn => "alloc:$token", days => 3 / 86400);
+my $table = $t->table('pool default/demo',
+    'worker default/demo w1 127.0.0.1:' . $t->worker('w1')
+        . ' w1.workers.buildkit.internal ready',
+    "alloc token:$token default/demo w1 ready 0");
+
+# asked for both, by name
+my $nginx = $t->nginx($t->gateway_conf(server => <<'END'));
+    ssl_session_tickets on;
+    ssl_session_cache   builtin:1000;
+END
+
+for my $version ('TLSv1_2', 'TLSv1_3') {
+    my $cache = IO::Socket::SSL::Session_Cache->new(10);
+    my %ssl = (SSL_version => $version, SSL_session_cache => $cache,
+        SSL_session_key => 'gw');
+
+    for my $try (1, 2) {
+        my $socket = $t->tls($cert, ssl => \%ssl);
+        ok($socket, "$version, $try: connected") or diag $IO::Socket::SSL::SSL_ERROR;
+        print $socket "hello\n";
+        like($t->read_until($socket, qr/hello/, 5), qr/worker w1/,
+            "$version, $try: served");
+        ok(!$socket->get_session_reused, "$version: not resumed")
+            if $try == 2;
+        close $socket;
+    }
+}
+
+my $r = $t->run({ stdin => '' }, 'openssl', 's_client', '-connect',
+    '127.0.0.1:' . $t->port('gw'), '-cert', $cert->{cert}, '-key',
+    $cert->{key}, '-CAfile', $cert->{ca}, '-msg', '-tls1_3');
+unlike($r->{out}, qr/NewSessionTicket/, 'no ticket is sent at all');
+
+# a chain that was verified once is not verified again, but it ages
+like($t->say_hello($short), qr/worker w1/, 'a short-lived certificate');
+my $got = $t->wait_for(sub {
+    my $h2 = $t->grpc($short, seconds => 0.5);
+    return $h2->{streams}{1}{message};
+}, 10, 'it to expire');
+like($got, qr/the client certificate expired at/, 'is refused in time');

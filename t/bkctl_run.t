@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use JSON;
 use Test::Buildkit;
 
-plan tests => 35;
+plan tests => 36;
 
 my $t = Test::Buildkit->new;
 my $bkctl = $t->build . '/bkctl';
@@ -45,8 +45,8 @@ my $host = $t->host($yaml);
 # what the command finds
 
 my $got = run('--', 'sh', '-c', 'echo $BUILDKIT_HOST; cd $BKCTL_TLS_DIR && '
-    . 'stat -c "%a %n" . *; cat /proc/[0-9]*/cmdline | '
-    . 'grep -acF "$(sed -n "s/.*\"token\": \"\(.*\)\".*/\1/p" alloc.json)"; '
+    . 'stat -c "%a %n" . *; sed -n "s/.*\"token\": \"\(.*\)\".*/\1/p" '
+    . 'alloc.json >$DIR/tok; cat /proc/[0-9]*/cmdline | grep -acFf $DIR/tok; '
     . 'cat /proc/self/environ | grep -acF "BEGIN"; pwd');
 is($got->{rc}, 0, 'exit 0');
 my @lines = split /\n/, $got->{out};
@@ -55,6 +55,7 @@ is(join(',', sort @lines[1 .. 5]), '600 alloc.json,600 ca.pem,600 cert.pem,'
     . '600 key.pem,700 .', 'files and modes');
 is($lines[6], 0, 'the token is in no list of processes');
 is($lines[7], 0, 'no key in the environment');
+is(length $t->read('tok'), 44, '... which was looked for');
 like($lines[8], qr{^\Q$dir\E/run/bkctl-\w{6}$}, 'in XDG_RUNTIME_DIR');
 clean('after exit 0');
 
@@ -98,31 +99,41 @@ clean('after an interrupted wait');
 
 $t->write('trap', <<'END');
 #!/usr/bin/perl
-my $n = 0;
-$SIG{INT} = sub { $n++; mark() };
-$SIG{TERM} = sub { exit 40 + $n };
-sub mark { open my $f, '>', "$ENV{DIR}/mark.$n"; close $f; }
-mark();
-select undef, undef, undef, 1 while 1;
+use POSIX;
+my ($n, $end) = (0, 0);
+# at once, not when perl comes to it: two that come together are two
+sigaction(SIGINT, POSIX::SigAction->new(sub { $n++ }, POSIX::SigSet->new,
+    POSIX::SA_NODEFER));
+$SIG{TERM} = sub { $end = 1 };
+while (!$end) {
+    open my $f, '>', "$ENV{DIR}/mark.$n";
+    close $f;
+    select undef, undef, undef, 0.2;
+}
+exit 40 + $n;
 END
 for my $how ('kill', 'terminal') {
     unlink glob "$dir/mark.*";
     my @cmd = ($bkctl, 'run', '--', $^X, "$dir/trap");
     my ($in, $out);
     pipe $in, $out or die;
-    @cmd = ('script', '-qefc', "@cmd", '/dev/null') if $how eq 'terminal';
+    @cmd = ('script', '-qefc', "@cmd; exit \$?", '/dev/null')
+        if $how eq 'terminal';
     $proc = $t->start("trap-$how", { env => \%env, stdin => $in }, @cmd);
     $t->wait_for(sub { -e "$dir/mark.0" }, 10, 'the command');
+    my ($pid) = $how eq 'kill' ? $proc->{pid}
+        : grep { cmdline("/proc/$_/cmdline") =~ m{^\S*bkctl\0run} }
+            $t->leftovers;
     if ($how eq 'kill') {
-        kill INT => $proc->{pid};
+        kill INT => $pid;
     } else {
+        # held, so that a second SIGINT could not melt into the first
+        kill STOP => $pid;
         syswrite $out, "\x03";
     }
     $t->wait_for(sub { -e "$dir/mark.1" }, 10, 'SIGINT');
-    my ($pid) = $how eq 'kill' ? $proc->{pid}
-        : map { m{/(\d+)/} } grep { cmdline($_) =~ m{^\S*bkctl\0run} }
-            glob '/proc/[0-9]*/cmdline';
     kill TERM => $pid;
+    kill CONT => $pid;
     $t->wait_for(sub { !$t->alive($proc) }, 10, 'the end');
     is($proc->{status}, 41, "SIGINT by $how reaches the command once");
     close $out;

@@ -17,7 +17,6 @@
 #include "allocator.h"
 
 
-#define BK_CSR_MAX       16384
 #define BK_FAILURES_MAX  3
 #define BK_DRY_MAX       64
 
@@ -29,41 +28,11 @@ typedef struct {
 } bk_dry_t;
 
 
-/* One look at the workers of a pool. */
-typedef struct {
-    bk_allocator_t  *a;
-    const char      *arch;
-    int              shared;
-    int              found;
-    int              state;
-    uint32_t         allocations;
-    char             worker[BK_TABLE_NAME_LEN];
-    char             failed[BK_TABLE_NAME_LEN]; /* one that could be tried */
-    char             message[BK_TABLE_MESSAGE_LEN];
-    unsigned         total;
-    unsigned         busy;
-    unsigned         broken;
-    unsigned         other_arch;
-} bk_choice_t;
-
-
-static int bk_allocate_read(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
-    bk_err_t *err);
-static int bk_allocate_times(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
-    bk_err_t *err);
-static int bk_allocate_idempotent(bk_allocator_t *a, const bk_waiter_t *w,
-    bk_err_t *err);
-static int bk_allocate_weigh(const bk_worker_info_t *worker, void *data);
-static int bk_allocate_rank(int state);
-static void bk_allocate_choose(bk_allocator_t *a, const bk_waiter_t *w,
-    bk_choice_t *c);
 static int bk_allocate_try(bk_waiter_t *w);
 static int bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c,
     bk_err_t *err);
-static int bk_allocate_cert(bk_waiter_t *w, uint8_t *key_hash,
-    bk_err_t *err);
+static int bk_allocate_cert(bk_waiter_t *w, uint8_t *key_hash, bk_err_t *err);
 static int bk_allocate_look(bk_waiter_t *w);
-static void bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info);
 static void bk_allocate_timeout(void *data);
 static void bk_allocate_gone(bk_request_t *r, void *data);
 static void bk_allocate_refuse(bk_waiter_t *w, bk_err_t *err,
@@ -104,8 +73,8 @@ bk_allocate_http(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     root = bk_json_read(info->body, &err);
 
-    if (root == NULL || bk_allocate_read(a, root, w, &err) != 0
-        || bk_allocate_idempotent(a, w, &err) != 0)
+    if (root == NULL || bk_request_read(a, root, w, &err) != 0
+        || bk_request_idempotent(a, w, &err) != 0)
     {
         goto failed;
     }
@@ -137,204 +106,6 @@ failed:
     bk_json_wipe(&root);
     h->http_fail(r, &err);
     bk_allocate_free(w);
-}
-
-
-static int
-bk_allocate_read(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
-    bk_err_t *err)
-{
-    char             key[BK_JOB_ID_MAX + 1];
-    bk_pool_info_t   pool;
-
-    if (bk_routes_pool_name(root, w->row.pool, err) != 0
-        || bk_json_string(root, "jobId", BK_JOB_ID_MAX, w->row.job_id, err)
-           == -1
-        || bk_json_string(root, "arch", sizeof(w->arch) - 1, w->arch, err)
-           == -1
-        || bk_json_string(root, "idempotencyKey", BK_JOB_ID_MAX,
-                          w->row.idempotency, err) == -1
-        /* affinity comes later; its type is checked already */
-        || bk_json_string(root, "cacheKey", BK_JOB_ID_MAX, key, err) == -1
-        || bk_json_text(root, "csr", BK_CSR_MAX, &w->csr, err) == -1
-        || bk_json_metadata(root, "metadata", &w->metadata, err) == -1
-        || bk_allocate_times(a, root, w, err) != 0)
-    {
-        return -1;
-    }
-
-    w->row.metadata = w->metadata;
-
-    if (a->host->pool_find(a->host, bk_str(w->row.pool), &pool) != 0) {
-        return bk_fail(err, 404, "PoolNotFound",
-                       "bkctl pools lists them; namespace is \"default\" "
-                       "unless it is given", "there is no pool %s",
-                       w->row.pool);
-    }
-
-    return 0;
-}
-
-
-static int
-bk_allocate_times(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
-    bk_err_t *err)
-{
-    w->ttl_ms = a->default_ttl_ms;
-    w->wait_ms = a->default_wait_ms;
-
-    if (bk_json_duration(root, "ttl", &w->ttl_ms, err) == -1
-        || bk_json_duration(root, "wait", &w->wait_ms, err) == -1)
-    {
-        return -1;
-    }
-
-    if (w->ttl_ms < BK_SECOND || w->ttl_ms > a->max_ttl_ms) {
-        return bk_fail(err, 400, "BadTtl",
-                       "renew an allocation that is needed longer",
-                       "\"ttl\" must be between 1s and %llus",
-                       (unsigned long long) (a->max_ttl_ms / BK_SECOND));
-    }
-
-    if (w->wait_ms > a->max_wait_ms) {
-        w->wait_ms = a->max_wait_ms;
-    }
-
-    return 0;
-}
-
-
-/*
- * The token of an earlier call is not kept, so its answer cannot be given
- * again: the second caller is told, and gets no second worker.
- */
-
-static int
-bk_allocate_idempotent(bk_allocator_t *a, const bk_waiter_t *w,
-    bk_err_t *err)
-{
-    int           n;
-    char          id[BK_ID_LEN + 1];
-    bk_row_t      row;
-    bk_waiter_t  *other;
-
-    static const char  hint[] =
-        "use the answer of the first call, or release or revoke that "
-        "allocation";
-
-    if (w->row.idempotency[0] == '\0') {
-        return 0;
-    }
-
-    TAILQ_FOREACH(other, &a->waiters, link) {
-        if (strcmp(other->row.idempotency, w->row.idempotency) == 0
-            && strcmp(other->row.pool, w->row.pool) == 0)
-        {
-            return bk_fail(err, 409, "Duplicate", hint,
-                           "a call with this idempotencyKey is waiting");
-        }
-    }
-
-    n = bk_journal_idempotent(a->journal, w->row.pool, w->row.idempotency,
-                              &row, err);
-
-    if (n == 1) {
-        return bk_fail(err, 409, "Duplicate", hint,
-                       "allocation %s was made with this idempotencyKey and "
-                       "lives", bk_token_id(row.hash, id));
-    }
-
-    return n;
-}
-
-
-static int
-bk_allocate_rank(int state)
-{
-    switch (state) {
-    case BK_WORKER_READY:
-        return 3;
-    case BK_WORKER_STARTING:
-        return 2;
-    case BK_WORKER_STOPPED:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
-
-static int
-bk_allocate_weigh(const bk_worker_info_t *worker, void *data)
-{
-    bk_choice_t *c = data;
-
-    int  better, rank;
-
-    c->total++;
-
-    if (c->arch[0] != '\0'
-        && (worker->arch.len != strlen(c->arch)
-            || memcmp(worker->arch.data, c->arch, worker->arch.len) != 0))
-    {
-        c->other_arch++;
-        return 0;
-    }
-
-    if (!c->shared
-        && (worker->allocations > 0
-            || bk_restore_holds(c->a, worker->pool, worker->name)))
-    {
-        c->busy++;
-        return 0;
-    }
-
-    rank = bk_allocate_rank(worker->state);
-
-    if (rank == 0) {
-        if (worker->state == BK_WORKER_FAILED) {
-            c->broken++;
-            bk_str_copy(c->failed, sizeof(c->failed), worker->name);
-            bk_str_copy(c->message, sizeof(c->message), worker->message);
-        }
-
-        return 0;
-    }
-
-    better = !c->found || rank > bk_allocate_rank(c->state)
-             || (rank == bk_allocate_rank(c->state)
-                 && worker->allocations < c->allocations);
-
-    if (better) {
-        c->found = 1;
-        c->state = worker->state;
-        c->allocations = worker->allocations;
-        bk_str_copy(c->worker, sizeof(c->worker), worker->name);
-    }
-
-    /* nothing beats an idle worker that is ready */
-    return c->state == BK_WORKER_READY && c->allocations == 0 && c->found;
-}
-
-
-static void
-bk_allocate_choose(bk_allocator_t *a, const bk_waiter_t *w, bk_choice_t *c)
-{
-    bk_pool_info_t  pool;
-
-    memset(c, 0, sizeof(bk_choice_t));
-
-    c->a = a;
-    c->arch = w->arch;
-
-    if (a->host->pool_find(a->host, bk_str(w->row.pool), &pool) != 0) {
-        return;
-    }
-
-    c->shared = pool.shared;
-
-    (void) a->host->worker_each(a->host, bk_str(w->row.pool),
-                                bk_allocate_weigh, c);
 }
 
 
@@ -394,7 +165,7 @@ bk_allocate_try(bk_waiter_t *w)
     h = a->host;
     err = (bk_err_t) { 0 };
 
-    bk_allocate_choose(a, w, &c);
+    bk_choose(a, w, &c);
 
     if (!c.found) {
         if (c.failed[0] != '\0') {
@@ -558,7 +329,8 @@ bk_allocate_look(bk_waiter_t *w)
     }
 
     if (info.state == BK_ALLOC_READY) {
-        bk_allocate_answer(w, &info);
+        bk_answer(w, &info);
+        bk_allocate_forget(w);
         return 1;
     }
 
@@ -586,73 +358,6 @@ bk_allocate_look(bk_waiter_t *w)
 
 
 static void
-bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info)
-{
-    char              id[BK_ID_LEN + 1], *p;
-    char              text[BK_TABLE_NAME_LEN];
-    bk_buf_t          b;
-    bk_str_t          endpoint;
-    const bk_host_t  *h;
-    bk_worker_info_t  worker;
-
-    h = w->a->host;
-    b = (bk_buf_t) { NULL, 0, 0 };
-
-    bk_buf_str(&b, "id", bk_token_id(w->row.hash, id));
-    bk_buf_str(&b, "state", bk_state_name(info->state));
-    bk_buf_str(&b, "poolName", w->row.pool);
-    bk_buf_str(&b, "workerName", w->row.worker);
-    bk_buf_str(&b, "token", w->token);
-
-    text[0] = '\0';
-
-    if (h->worker_find(h, bk_str(w->row.pool), bk_str(w->row.worker),
-                       &worker) == 0
-        && worker.endpoint.len > 0)
-    {
-        (void) snprintf(text, sizeof(text), "tcp://%.*s",
-                        (int) worker.endpoint.len, worker.endpoint.data);
-    }
-
-    bk_buf_str(&b, "endpoint", text);
-
-    endpoint = h->gateway_endpoint(h);
-    bk_str_copy(text, sizeof(text), endpoint);
-    bk_buf_str(&b, "gatewayEndpoint", text);
-
-    /* the host part of tcp://host:port or tcp://[address]:port */
-    p = strstr(text, "://");
-    p = p == NULL ? text : p + 3;
-
-    if (*p == '[') {
-        p++;
-        p[strcspn(p, "]")] = '\0';
-
-    } else if (strrchr(p, ':') != NULL) {
-        *strrchr(p, ':') = '\0';
-    }
-
-    bk_buf_str(&b, "tlsServerName", p);
-    bk_buf_time(&b, "expiresAt", w->row.expires_ms);
-    bk_buf_base64(&b, "caCert", (bk_str_t) { w->ca.data, w->ca.len });
-    bk_buf_base64(&b, "clientCert", (bk_str_t) { w->cert.data, w->cert.len });
-
-    if (w->csr == NULL) {
-        bk_buf_base64(&b, "clientKey",
-                      (bk_str_t) { w->key.data, w->key.len });
-    }
-
-    bk_buf_add(&b, "}\n", 2);
-
-    h->http_reply(w->r, 200, "application/json",
-                  (bk_str_t) { b.data, b.len });
-
-    bk_buf_free(&b);
-    bk_allocate_forget(w);
-}
-
-
-static void
 bk_allocate_timeout(void *data)
 {
     bk_waiter_t *w = data;
@@ -669,7 +374,8 @@ bk_allocate_timeout(void *data)
     if (w->allocated && h->alloc_find(h, w->row.hash, &info) == 0
         && info.state < BK_ALLOC_EXPIRED)
     {
-        bk_allocate_answer(w, &info);
+        bk_answer(w, &info);
+        bk_allocate_forget(w);
         return;
     }
 
@@ -684,7 +390,7 @@ bk_allocate_timeout(void *data)
                  && strcmp(other->row.pool, w->row.pool) == 0;
     }
 
-    bk_allocate_choose(w->a, w, &c);
+    bk_choose(w->a, w, &c);
 
     if (c.total == 0) {
         (void) bk_fail(&err, 503, "NoCapacity",

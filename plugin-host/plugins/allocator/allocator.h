@@ -90,6 +90,24 @@ struct bk_waiter_s {
 TAILQ_HEAD(bk_waiters_s, bk_waiter_s);
 
 
+/* One look at the workers of a pool. */
+typedef struct {
+    bk_allocator_t  *a;
+    const char      *arch;
+    int              shared;
+    int              found;
+    int              state;
+    uint32_t         allocations;
+    char             worker[BK_TABLE_NAME_LEN];
+    char             failed[BK_TABLE_NAME_LEN]; /* one that could be tried */
+    char             message[BK_TABLE_MESSAGE_LEN];
+    unsigned         total;
+    unsigned         busy;
+    unsigned         broken;
+    unsigned         other_arch;
+} bk_choice_t;
+
+
 /* A live row whose worker is not known yet. */
 struct bk_pending_s {
     TAILQ_ENTRY(bk_pending_s)  link;
@@ -202,16 +220,46 @@ void bk_journal_rollback(bk_journal_t *j);
 /* removes at most some hundred rows; their number or -1 */
 int bk_journal_prune(bk_journal_t *j, uint64_t before_ms, bk_err_t *err);
 
+/* request.c */
+/* "demo" in "default", or a name with a slash as it is */
+int bk_request_pool_name(json_t *root, char pool[BK_TABLE_POOL_LEN],
+    bk_err_t *err);
+int bk_request_read(bk_allocator_t *a, json_t *root, bk_waiter_t *w,
+    bk_err_t *err);
+/* 0: no other call or allocation has the key of w */
+int bk_request_idempotent(bk_allocator_t *a, const bk_waiter_t *w,
+    bk_err_t *err);
+
+/* choose.c: what it found, or why it found nothing */
+void bk_choose(bk_allocator_t *a, const bk_waiter_t *w, bk_choice_t *c);
+
+/* answer.c: 200 with all that the caller needs */
+void bk_answer(const bk_waiter_t *w, const bk_alloc_info_t *info);
+
 /* allocate.c: the queue */
 void bk_allocate_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 void bk_allocate_run(bk_allocator_t *a);
 void bk_allocate_drop_all(bk_allocator_t *a, const char *why);
 
-/* routes.c: all other requests */
+/* routes.c: which request goes where; lookup and release */
 int bk_routes_add(bk_allocator_t *a, bk_err_t *err);
-int bk_routes_pool_name(json_t *root, char pool[BK_TABLE_POOL_LEN],
+/* token: BK_TOKEN_MAX + 1 bytes or NULL; ttl_ms: NULL where there is none */
+int bk_routes_token(bk_str_t body, char *token, uint8_t *hash,
+    uint64_t *ttl_ms, bk_err_t *err);
+/* an allocation as model and journal know it; -1: 404 */
+int bk_routes_known(bk_allocator_t *a, const uint8_t *hash, bk_row_t *row,
     bk_err_t *err);
+int bk_routes_unknown(bk_err_t *err);
+int bk_routes_over(const bk_row_t *row, bk_err_t *err);
+
+/* renew.c, revoke.c, wake.c */
+void bk_renew_http(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+void bk_revoke_http(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+void bk_wake_http(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
 
 /* restore.c */
 int bk_restore_start(bk_allocator_t *a, bk_err_t *err);

@@ -23,6 +23,7 @@
 
 static int bk_json_depth(bk_str_t body);
 static const char *bk_json_type(const json_t *value);
+static const char *bk_json_trouble(int code);
 static int bk_json_value(json_t *root, const char *key, int type,
     json_t **value, bk_err_t *err);
 static void bk_json_wipe_string(json_t *root, const char *key);
@@ -120,6 +121,24 @@ bk_json_type(const json_t *value)
 }
 
 
+static const char *
+bk_json_trouble(int code)
+{
+    switch (code) {
+    case json_error_duplicate_key:
+        return "a key is given twice";
+    case json_error_invalid_utf8:
+        return "it is not UTF-8";
+    case json_error_premature_end_of_input:
+        return "it ends too early";
+    case json_error_null_character:
+        return "it holds a NUL";
+    default:
+        return "syntax error";
+    }
+}
+
+
 json_t *
 bk_json_read(bk_str_t body, bk_err_t *err)
 {
@@ -150,15 +169,7 @@ bk_json_read(bk_str_t body, bk_err_t *err)
         (void) bk_fail(err, 400, "BadJson", "send one JSON object",
                        "the request is not valid JSON (line %d, column %d: "
                        "%s)", e.line, e.column,
-                       json_error_code(&e) == json_error_duplicate_key
-                       ? "a key is given twice"
-                       : json_error_code(&e) == json_error_invalid_utf8
-                       ? "it is not UTF-8"
-                       : json_error_code(&e) == json_error_premature_end_of_input
-                       ? "it ends too early"
-                       : json_error_code(&e) == json_error_null_character
-                       ? "it holds a NUL"
-                       : "syntax error");
+                       bk_json_trouble(json_error_code(&e)));
         return NULL;
     }
 

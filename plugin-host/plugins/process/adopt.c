@@ -241,7 +241,7 @@ bk_adopt_ended(bk_worker_t *w, char *text, size_t size, int *taken)
         rc = waitid(P_PIDFD, (id_t) w->pidfd, &si, WEXITED|WNOHANG);
     }
 
-    bk_spawn_last_line(w, line, sizeof(line));
+    bk_output_last(w, line, sizeof(line));
 
     *taken = strstr(line, "address already in use") != NULL;
 

@@ -131,12 +131,27 @@ void bk_worker_want(bk_worker_t *w, int wanted);
 void bk_worker_used(bk_worker_t *w);    /* its allocations changed */
 void bk_worker_stop(bk_worker_t *w, const char *why);
 const char *bk_worker_program(const bk_worker_t *w);
+void bk_worker_put(bk_worker_t *w, int state, const char *message);
+void bk_worker_start(bk_worker_t *w);
+void bk_worker_retry(bk_worker_t *w);   /* starts it when it is time */
+void bk_worker_failed(bk_worker_t *w, const char *message);
+void bk_worker_kill(bk_worker_t *w, int signal_number);
+
+/* worker_timer.c: what the three timers of a worker call */
+void bk_worker_tick(void *data);
+void bk_worker_deadline(void *data);
+void bk_worker_idle(void *data);
 
 /* spawn.c: fills pid, started, pidfd, port */
 int bk_spawn_folder(bk_worker_t *w, bk_err_t *err);
 int bk_spawn(bk_worker_t *w, bk_err_t *err);
-void bk_spawn_last_line(const bk_worker_t *w, char *line, size_t size);
-void bk_spawn_trim_log(const bk_worker_t *w);
+
+/* output.c: the worker's log */
+#define BK_OUTPUT_FILE   "log"
+/* what stands below this line is from the last start */
+#define BK_OUTPUT_START  "--- started by buildkit-plugin-host"
+void bk_output_last(const bk_worker_t *w, char *line, size_t size);
+void bk_output_trim(const bk_worker_t *w);
 
 /* adopt.c */
 int bk_adopt_start_time(pid_t pid, uint64_t *started);

@@ -23,22 +23,17 @@
 #include "process.h"
 
 
-#define BK_LOG_FILE      "log"
-#define BK_LOG_START     "--- started by buildkit-plugin-host"
-#define BK_LOG_MAX       (16 * 1024 * 1024)
-#define BK_LOG_KEEP      (64 * 1024)
 #define BK_CERT_LIFE     (UINT64_C(730) * 24 * 3600 * BK_SECOND)
 #define BK_SPAWN_TRIES   20
 
 
 static int bk_spawn_certs(bk_worker_t *w, bk_err_t *err);
-static int bk_spawn_port(bk_worker_t *w, bk_err_t *err);
 static int bk_spawn_port_used(const bk_worker_t *w, uint16_t port);
+static int bk_spawn_port(bk_worker_t *w, bk_err_t *err);
 static char *bk_spawn_fill(const bk_worker_t *w, const char *arg);
 static char **bk_spawn_argv(const bk_worker_t *w);
 static void bk_spawn_argv_free(char **argv);
-static void bk_spawn_child(bk_worker_t *w, char **argv, int log)
-    __attribute__((noreturn));
+static void bk_spawn_child(bk_worker_t *w, char **argv, int log);
 static void bk_spawn_say(const char *what, const char *name);
 
 
@@ -303,9 +298,9 @@ bk_spawn(bk_worker_t *w, bk_err_t *err)
         return -1;
     }
 
-    bk_spawn_trim_log(w);
+    bk_output_trim(w);
 
-    fd = open(bk_text_path(path, w->dir, BK_LOG_FILE),
+    fd = open(bk_text_path(path, w->dir, BK_OUTPUT_FILE),
               O_CREAT|O_WRONLY|O_APPEND|O_CLOEXEC|O_NOFOLLOW, 0600);
 
     if (fd == -1) {
@@ -314,7 +309,7 @@ bk_spawn(bk_worker_t *w, bk_err_t *err)
     }
 
     /* what stands below this line is from this start: see last_line */
-    if (write(fd, BK_LOG_START "\n", sizeof(BK_LOG_START)) == -1) {
+    if (write(fd, BK_OUTPUT_START "\n", sizeof(BK_OUTPUT_START)) == -1) {
         saved = errno;
         (void) close(fd);
         return bk_fail(err, 500, "CannotWrite", NULL, "%s: %s", path,
@@ -420,92 +415,4 @@ bk_spawn_say(const char *what, const char *name)
     if (n > 0 && (size_t) n < sizeof(text)) {
         n = (int) write(2, text, (size_t) n);
     }
-}
-
-
-void
-bk_spawn_last_line(const bk_worker_t *w, char *line, size_t size)
-{
-    int      fd;
-    off_t    end;
-    char     path[BK_PATH_MAX], text[4097];
-    char    *p, *start;
-    ssize_t  n;
-
-    line[0] = '\0';
-
-    fd = open(bk_text_path(path, w->dir, BK_LOG_FILE), O_RDONLY|O_CLOEXEC);
-
-    if (fd == -1) {
-        return;
-    }
-
-    end = lseek(fd, 0, SEEK_END);
-    n = pread(fd, text, sizeof(text) - 1, end > 4096 ? end - 4096 : 0);
-    (void) close(fd);
-
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' ')) {
-        n--;
-    }
-
-    if (n <= 0) {
-        return;
-    }
-
-    text[n] = '\0';
-    start = text;
-
-    for (p = text; *p != '\0'; p++) {
-        if (*p == '\n') {
-            start = p + 1;
-        }
-    }
-
-    if (strcmp(start, BK_LOG_START) != 0) {
-        bk_text_clean(line, size, "%s", start);
-    }
-}
-
-
-/*
- * Keeps the end of a log that has grown too long.  The process goes on
- * writing at the end of the same file; a line that it writes meanwhile may
- * be lost.
- */
-
-void
-bk_spawn_trim_log(const bk_worker_t *w)
-{
-    int          fd;
-    char         path[BK_PATH_MAX];
-    char        *tail;
-    ssize_t      n;
-    struct stat  st;
-
-    fd = open(bk_text_path(path, w->dir, BK_LOG_FILE),
-              O_RDWR|O_APPEND|O_CLOEXEC|O_NOFOLLOW);
-
-    if (fd == -1) {
-        return;
-    }
-
-    if (fstat(fd, &st) != 0 || st.st_size <= BK_LOG_MAX) {
-        (void) close(fd);
-        return;
-    }
-
-    tail = malloc(BK_LOG_KEEP);
-
-    if (tail == NULL) {
-        abort();
-    }
-
-    n = pread(fd, tail, BK_LOG_KEEP, st.st_size - BK_LOG_KEEP);
-
-    if (n > 0 && ftruncate(fd, 0) == 0) {
-        n = write(fd, tail, (size_t) n);
-    }
-
-    free(tail);
-    (void) close(fd);
 }

@@ -21,10 +21,6 @@
 #include "process.h"
 
 
-#define BK_PROBE_TIMEOUT     (5 * BK_SECOND)
-#define BK_PROBE_AGAIN       (BK_SECOND / 10)   /* while it starts */
-#define BK_PROBE_DOUBT       BK_SECOND          /* after a bad one */
-#define BK_BAD_PROBES        3
 #define BK_STOP_TIMEOUT      (30 * BK_SECOND)
 #define BK_BACKOFF_FIRST     BK_SECOND
 #define BK_BACKOFF_LAST      (60 * BK_SECOND)
@@ -32,20 +28,9 @@
 #define BK_PORT_TRIES        5
 
 
-static void bk_worker_put(bk_worker_t *w, int state, const char *message);
-static void bk_worker_start(bk_worker_t *w);
 static void bk_worker_watch(bk_worker_t *w);
 static void bk_worker_exited(int fd, int events, void *data);
 static void bk_worker_gone(bk_worker_t *w);
-static void bk_worker_failed(bk_worker_t *w, const char *message);
-static void bk_worker_retry(bk_worker_t *w);
-static void bk_worker_kill(bk_worker_t *w, int signal_number);
-static void bk_worker_tick(void *data);
-static void bk_worker_deadline(void *data);
-static void bk_worker_idle(void *data);
-static void bk_worker_probe(bk_worker_t *w);
-static void bk_worker_probed(void *data, const char *error);
-static uint32_t bk_worker_allocations(bk_worker_t *w);
 
 
 void
@@ -131,7 +116,7 @@ bk_worker_program(const bk_worker_t *w)
 }
 
 
-static void
+void
 bk_worker_put(bk_worker_t *w, int state, const char *message)
 {
     char              endpoint[32];
@@ -195,7 +180,7 @@ bk_worker_begin(bk_worker_t *w, bk_err_t *err)
 
     if (found == -1) {
         bk_adopt_forget(w);
-        bk_spawn_last_line(w, line, sizeof(line));
+        bk_output_last(w, line, sizeof(line));
         bk_text_clean(text, sizeof(text), "%s ended while the gateway's "
                       "control process was down%s%s", bk_worker_program(w),
                       line[0] == '\0' ? "" : ": ", line);
@@ -254,7 +239,7 @@ bk_worker_want(bk_worker_t *w, int wanted)
 
 /* Starts it as soon as the back-off allows, never within this call. */
 
-static void
+void
 bk_worker_retry(bk_worker_t *w)
 {
     uint64_t          now;
@@ -267,7 +252,7 @@ bk_worker_retry(bk_worker_t *w)
 }
 
 
-static void
+void
 bk_worker_start(bk_worker_t *w)
 {
     bk_err_t          err;
@@ -292,7 +277,7 @@ bk_worker_start(bk_worker_t *w)
     bk_worker_watch(w);
 
     h->timer_set(w->deadline, w->p->start_ms);
-    h->timer_set(w->tick, BK_PROBE_AGAIN);
+    h->timer_set(w->tick, 0);
     bk_worker_used(w);
 }
 
@@ -378,7 +363,7 @@ bk_worker_gone(bk_worker_t *w)
 
 /* message may say why for the first time: the process may still run. */
 
-static void
+void
 bk_worker_failed(bk_worker_t *w, const char *message)
 {
     uint32_t          jitter;
@@ -429,7 +414,7 @@ bk_worker_failed(bk_worker_t *w, const char *message)
 }
 
 
-static void
+void
 bk_worker_kill(bk_worker_t *w, int signal_number)
 {
     if (pidfd_send_signal(w->pidfd, signal_number, NULL, 0) != 0
@@ -438,212 +423,6 @@ bk_worker_kill(bk_worker_t *w, int signal_number)
         w->p->host->log(w->p->host, BK_LOG_ERROR,
                         "worker %s/%s: cannot send signal %d: %s",
                         w->p->pool, w->name, signal_number, strerror(errno));
-    }
-}
-
-
-static void
-bk_worker_tick(void *data)
-{
-    bk_worker_t *w = data;
-
-    switch (w->phase) {
-    case BK_PHASE_NONE:
-        if (w->wanted && !w->p->stopping) {
-            bk_worker_start(w);
-        }
-
-        break;
-
-    case BK_PHASE_START:
-    case BK_PHASE_UP:
-        bk_worker_probe(w);
-        break;
-
-    default:
-        break;
-    }
-}
-
-
-static void
-bk_worker_deadline(void *data)
-{
-    bk_worker_t *w = data;
-
-    char              text[BK_TABLE_MESSAGE_LEN];
-    const bk_host_t  *h;
-
-    h = w->p->host;
-
-    if (w->phase == BK_PHASE_START) {
-        bk_text_clean(text, sizeof(text),
-                      "%s was not ready within %llu s: %s",
-                      bk_worker_program(w),
-                      (unsigned long long) (w->p->start_ms / BK_SECOND),
-                      w->trouble[0] == '\0' ? "no answer" : w->trouble);
-        bk_worker_failed(w, text);
-
-    } else if (w->phase == BK_PHASE_DOWN) {
-        h->log(h, BK_LOG_WARN, "worker %s/%s: does not stop, is killed",
-               w->p->pool, w->name);
-        bk_worker_kill(w, SIGKILL);
-    }
-}
-
-
-static void
-bk_worker_probe(bk_worker_t *w)
-{
-    uint64_t  timeout;
-
-    if (w->probe != NULL) {
-        return;
-    }
-
-    bk_spawn_trim_log(w);
-
-    timeout = w->p->probe_ms < BK_PROBE_TIMEOUT ? w->p->probe_ms
-                                                : BK_PROBE_TIMEOUT;
-    w->probe = bk_probe_start(w->p, w->tls_name, w->port, timeout,
-                              bk_worker_probed, w);
-}
-
-
-static void
-bk_worker_probed(void *data, const char *error)
-{
-    bk_worker_t *w = data;
-
-    char              text[BK_TABLE_MESSAGE_LEN];
-    const bk_host_t  *h;
-
-    h = w->p->host;
-
-    if (error != NULL) {
-        bk_text_clean(w->trouble, sizeof(w->trouble), "%s", error);
-    }
-
-    bk_probe_free(&w->probe);
-
-    if (error == NULL) {
-        w->bad_probes = 0;
-        w->good++;
-
-        if (w->phase == BK_PHASE_START) {
-            w->phase = BK_PHASE_UP;
-            w->up_since = h->monotonic_ms(h);
-            w->port_tries = 0;
-            h->timer_clear(w->deadline);
-
-            bk_adopt_note(w, 1);
-            h->log(h, BK_LOG_INFO, "worker %s/%s: ready", w->p->pool,
-                   w->name);
-            bk_worker_put(w, BK_WORKER_READY, "");
-        }
-
-        h->timer_set(w->tick, w->p->probe_ms);
-        return;
-    }
-
-    if (w->phase == BK_PHASE_START) {
-        h->timer_set(w->tick, BK_PROBE_AGAIN);
-        return;
-    }
-
-    if (++w->bad_probes < BK_BAD_PROBES) {
-        h->log(h, BK_LOG_WARN, "worker %s/%s: a probe failed: %s",
-               w->p->pool, w->name, w->trouble);
-        h->timer_set(w->tick, w->p->probe_ms < BK_PROBE_DOUBT
-                              ? w->p->probe_ms : BK_PROBE_DOUBT);
-        return;
-    }
-
-    bk_text_clean(text, sizeof(text), "%s does not answer: %s",
-                  bk_worker_program(w), w->trouble);
-    bk_worker_failed(w, text);
-}
-
-
-static uint32_t
-bk_worker_allocations(bk_worker_t *w)
-{
-    const bk_host_t   *h;
-    bk_worker_info_t   info;
-
-    h = w->p->host;
-
-    if (h->worker_find(h, bk_str(w->p->pool), bk_str(w->name), &info) != 0) {
-        return 0;
-    }
-
-    return info.allocations;
-}
-
-
-/* Sets or clears the idle timer, as its allocations are now. */
-
-void
-bk_worker_used(bk_worker_t *w)
-{
-    uint32_t          live;
-    uint64_t          delay;
-    const bk_host_t  *h;
-
-    h = w->p->host;
-    live = bk_worker_allocations(w);
-
-    if (live > 0 && w->phase == BK_PHASE_NONE && !w->wanted
-        && w->state == BK_WORKER_STOPPED && !w->p->stopping)
-    {
-        /* it was allocated before we could be asked to start it */
-        w->wanted = 1;
-        bk_worker_retry(w);
-    }
-
-    if (live > 0
-        || (w->phase == BK_PHASE_NONE && !w->wanted)
-        || (w->wanted && w->p->idle_ms == 0))
-    {
-        h->timer_clear(w->idle);
-        w->idling = 0;
-        return;
-    }
-
-    if (!w->idling || !w->wanted) {
-        delay = w->wanted ? w->p->idle_ms : 0;
-        w->idling = 1;
-        h->timer_set(w->idle, delay);
-    }
-}
-
-
-static void
-bk_worker_idle(void *data)
-{
-    bk_worker_t *w = data;
-
-    const bk_host_t  *h;
-
-    h = w->p->host;
-    w->idling = 0;
-
-    if (bk_worker_allocations(w) > 0 || w->p->stopping) {
-        return;
-    }
-
-    w->wanted = 0;
-
-    if (w->phase == BK_PHASE_START || w->phase == BK_PHASE_UP) {
-        bk_worker_stop(w, "stopped: idle");
-
-    } else if (w->phase == BK_PHASE_NONE) {
-        /* it had failed, and nobody asks for it any more */
-        h->timer_clear(w->tick);
-
-        if (w->state != BK_WORKER_STOPPED) {
-            bk_worker_put(w, BK_WORKER_STOPPED, w->message);
-        }
     }
 }
 

@@ -36,7 +36,8 @@ is($got->{err}, '', 'routes: nothing on stderr');
 like($got->{out}, qr/^ID +POOL +WORKER +ENDPOINT +STATE +EXPIRES/, 'header');
 my $id = $t->id($ready);
 like($got->{out}, 
-    qr{^$id +default/demo +w1 +127\.0\.0\.1:7001 +ready +in (59m|1h)}m, 'a ready route');
+    qr{^$id +default/demo +w1 +127\.0\.0\.1:7001 +ready +in (59m|1h)}m,
+    'a ready route');
 $id = $t->id($revoked);
 like($got->{out}, qr{^$id .* revoked .* key leaked$}m,
     'a revoked one with its reason');

@@ -172,7 +172,8 @@ my ($live) = grep { $_->{state} eq 'ready' } @{decode_json($t->run({
 $t->run({ env => \%env }, $bkctl, 'revoke', $live->{id}, '--reason', 'test');
 $t->wait_for(sub { $t->read('revoked.log') =~ /cannot renew/ }, 10,
     'the warning');
-like($t->read('revoked.log'), qr/cannot renew the allocation $live->{id}: .*revoked/,
+like($t->read('revoked.log'),
+    qr/cannot renew the allocation $live->{id}: .*revoked/,
     'a renewal that is refused says why');
 let_go();
 $t->wait_for(sub { !$t->alive($proc) }, 10, 'the end');

@@ -91,15 +91,15 @@ bk_alloc_new(const bk_args_t *args, int fd, int (*stop)(void *data),
             break;
         }
 
-        bk_api_reply_free(&r);
+        bk_reply_free(&r);
     }
 
     bk_progress_end(&w.progress);
     json_decref(body);
 
     if (rc != BK_EXIT_OK) {
-        rc = bk_api_complain(&r);
-        bk_api_reply_free(&r);
+        rc = bk_reply_complain(&r);
+        bk_reply_free(&r);
         return rc;
     }
 
@@ -107,7 +107,7 @@ bk_alloc_new(const bk_args_t *args, int fd, int (*stop)(void *data),
         bk_out_error("the API at %s answered without a token",
                      args->endpoint);
         bk_out_hint("is BKCTL_ENDPOINT the gateway's API?");
-        bk_api_reply_free(&r);
+        bk_reply_free(&r);
         return BK_EXIT_FAILED;
     }
 

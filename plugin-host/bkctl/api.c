@@ -43,11 +43,8 @@ static void bk_api_tls(bk_api_t *a);
 static CURLcode bk_api_perform(bk_api_t *a, const bk_api_request_t *req);
 static void bk_api_broken(bk_api_t *a, CURLcode rc);
 static void bk_api_answered(bk_api_t *a);
-static void bk_api_refused(bk_api_t *a);
 static size_t bk_api_write(char *data, size_t size, size_t n, void *arg);
 static size_t bk_api_header(char *data, size_t size, size_t n, void *arg);
-static int bk_api_fail(bk_api_t *a, int code, const char *hint,
-    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 
 int
@@ -72,7 +69,7 @@ bk_api_call(const bk_args_t *args, const bk_api_request_t *req,
         rc = bk_api_perform(&a, req);
 
         if (r->aborted) {
-            bk_api_fail(&a, BK_EXIT_FAILED, "", "interrupted");
+            bk_reply_fail(a.reply, BK_EXIT_FAILED, "", "interrupted");
 
         } else if (rc != CURLE_OK) {
             bk_api_broken(&a, rc);
@@ -96,14 +93,6 @@ bk_api_call(const bk_args_t *args, const bk_api_request_t *req,
 }
 
 
-void
-bk_api_reply_free(bk_api_reply_t *r)
-{
-    json_decref(r->json);
-    r->json = NULL;
-}
-
-
 /* Makes the URL; a unix socket's has a host of no meaning. */
 
 static int
@@ -124,10 +113,10 @@ bk_api_url(bk_api_t *a, const char *path)
         }
 
         if (*sock != '/' || strlen(sock) > 107) {
-            return bk_api_fail(a, BK_EXIT_USAGE,
-                               "BKCTL_ENDPOINT is written unix:/PATH, at most "
-                               "107 bytes of it",
-                               "\"%s\" is no path of a socket", base);
+            return bk_reply_fail(a->reply, BK_EXIT_USAGE,
+                                 "BKCTL_ENDPOINT is written unix:/PATH, at "
+                                 "most 107 bytes of it",
+                                 "\"%s\" is no path of a socket", base);
         }
 
         curl_easy_setopt(a->easy, CURLOPT_UNIX_SOCKET_PATH, sock);
@@ -137,10 +126,10 @@ bk_api_url(bk_api_t *a, const char *path)
     } else if (strncasecmp(base, "http://", 7) != 0
                && strncasecmp(base, "https://", 8) != 0)
     {
-        return bk_api_fail(a, BK_EXIT_USAGE,
-                           "BKCTL_ENDPOINT is written unix:/PATH, "
-                           "http://HOST:PORT or https://HOST",
-                           "\"%s\" is no address of an API", base);
+        return bk_reply_fail(a->reply, BK_EXIT_USAGE,
+                             "BKCTL_ENDPOINT is written unix:/PATH, "
+                             "http://HOST:PORT or https://HOST",
+                             "\"%s\" is no address of an API", base);
     }
 
     /* a proxy of the environment knows nothing of our loopback */
@@ -198,8 +187,8 @@ bk_api_setup(bk_api_t *a, const bk_api_request_t *req)
         a->body = json_dumps(req->body, JSON_COMPACT);
 
         if (a->body == NULL) {
-            return bk_api_fail(a, BK_EXIT_USAGE, "",
-                               "the request is not valid UTF-8");
+            return bk_reply_fail(a->reply, BK_EXIT_USAGE, "",
+                                 "the request is not valid UTF-8");
         }
 
         a->headers = curl_slist_append(a->headers,
@@ -236,10 +225,10 @@ bk_api_auth(bk_api_t *a)
 
     for (i = 0; token[i]; i++) {
         if (token[i] <= ' ' || token[i] >= 0x7f) {
-            return bk_api_fail(a, BK_EXIT_USAGE,
-                               "is there a line end too many in it?",
-                               "BKCTL_TOKEN has a character that no token "
-                               "has");
+            return bk_reply_fail(a->reply, BK_EXIT_USAGE,
+                                 "is there a line end too many in it?",
+                                 "BKCTL_TOKEN has a character that no token "
+                                 "has");
         }
     }
 
@@ -341,9 +330,9 @@ bk_api_broken(bk_api_t *a, CURLcode rc)
     a->reply->sent = connect > 0;
 
     if (a->too_large) {
-        bk_api_fail(a, BK_EXIT_FAILED, "narrow the list with --pool",
-                    "the API at %s answered with more than %u MiB", e,
-                    BK_API_ANSWER_MAX >> 20);
+        bk_reply_fail(a->reply, BK_EXIT_FAILED, "narrow the list with --pool",
+                      "the API at %s answered with more than %u MiB", e,
+                      BK_API_ANSWER_MAX >> 20);
         return;
     }
 
@@ -352,41 +341,41 @@ bk_api_broken(bk_api_t *a, CURLcode rc)
     case CURLE_OPERATION_TIMEDOUT:
         us = 0;
         curl_easy_getinfo(a->easy, CURLINFO_TOTAL_TIME_T, &us);
-        bk_api_fail(a, BK_EXIT_UNREACHABLE,
-                    "is buildkit-plugin-host well? its log says what it does",
-                    "the API at %s did not answer within %lds", e,
-                    (long) ((us + 500000) / 1000000));
+        bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+                      "is buildkit-plugin-host well? its log says what it does",
+                      "the API at %s did not answer within %lds", e,
+                      (long) ((us + 500000) / 1000000));
         return;
 
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
-        bk_api_fail(a, BK_EXIT_UNREACHABLE,
-                    "name the authority's file in BKCTL_TLS_CA_CERT",
-                    "the certificate of %s is not trusted: %s", e, a->error);
+        bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+                      "name the authority's file in BKCTL_TLS_CA_CERT",
+                      "the certificate of %s is not trusted: %s", e, a->error);
         return;
 
     case CURLE_COULDNT_CONNECT:
         if (os == EACCES || os == EPERM) {
-            bk_api_fail(a, BK_EXIT_UNREACHABLE,
-                        "you must be in the group that owns the socket, or "
-                        "root",
-                        "no permission to talk to the API at %s", e);
+            bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+                          "you must be in the group that owns the socket, or "
+                          "root",
+                          "no permission to talk to the API at %s", e);
             return;
         }
 
-        bk_api_fail(a, BK_EXIT_UNREACHABLE,
-                    "start it with: buildkit-plugin-host -c FILE; or set "
-                    "BKCTL_ENDPOINT to where it is",
-                    "the API at %s cannot be reached: %s", e,
-                    os ? strerror((int) os) : a->error);
+        bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+                      "start it with: buildkit-plugin-host -c FILE; or set "
+                      "BKCTL_ENDPOINT to where it is",
+                      "the API at %s cannot be reached: %s", e,
+                      os ? strerror((int) os) : a->error);
         return;
 
     default:
-        bk_api_fail(a, BK_EXIT_UNREACHABLE,
-                    "is buildkit-plugin-host running, and BKCTL_ENDPOINT "
-                    "right?",
-                    "the API at %s cannot be reached: %s", e,
-                    a->error[0] ? a->error : curl_easy_strerror(rc));
+        bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+                      "is buildkit-plugin-host running, and BKCTL_ENDPOINT "
+                      "right?",
+                      "the API at %s cannot be reached: %s", e,
+                      a->error[0] ? a->error : curl_easy_strerror(rc));
     }
 }
 
@@ -406,80 +395,16 @@ bk_api_answered(bk_api_t *a)
 
     if (r->status >= 200 && r->status < 300) {
         if (r->json == NULL) {
-            bk_api_fail(a, BK_EXIT_FAILED,
-                        "is BKCTL_ENDPOINT the gateway's API?",
-                        "the API at %s answered with something that is not "
-                        "JSON", a->endpoint);
+            bk_reply_fail(a->reply, BK_EXIT_FAILED,
+                          "is BKCTL_ENDPOINT the gateway's API?",
+                          "the API at %s answered with something that is not "
+                          "JSON", a->endpoint);
         }
 
         return;
     }
 
-    bk_api_refused(a);
-}
-
-
-static void
-bk_api_refused(bk_api_t *a)
-{
-    int              code;
-    bk_api_reply_t  *r = a->reply;
-
-    switch (r->status) {
-    case 401:
-    case 403:
-        code = BK_EXIT_DENIED;
-        break;
-    case 502:       /* a proxy speaks for an API that is not there */
-    case 504:
-        code = BK_EXIT_UNREACHABLE;
-        break;
-    default:
-        code = BK_EXIT_FAILED;
-    }
-
-    snprintf(r->reason, sizeof(r->reason), "%s",
-             bk_out_text(r->json, "reason"));
-
-    if (strcmp(r->reason, "NoCapacity") == 0
-        || strcmp(r->reason, "TableFull") == 0)
-    {
-        code = BK_EXIT_CAPACITY;
-    }
-
-    if (*bk_out_string(r->json, "error") == '\0') {
-        bk_api_fail(a, code,
-                    code == BK_EXIT_DENIED
-                    ? "set BKCTL_TOKEN, or ask who runs the gateway"
-                    : "is BKCTL_ENDPOINT the gateway's API? its log says "
-                      "more",
-                    "the API at %s answered %ld without saying why",
-                    a->endpoint, r->status);
-        return;
-    }
-
-    bk_api_fail(a, code, bk_out_string(r->json, "hint"), "%s",
-                bk_out_string(r->json, "error"));
-}
-
-
-static int
-bk_api_fail(bk_api_t *a, int code, const char *hint, const char *fmt, ...)
-{
-    va_list          ap;
-    bk_api_reply_t  *r = a->reply;
-
-    r->exit = code;
-
-    va_start(ap, fmt);
-    vsnprintf(r->error, sizeof(r->error), fmt, ap);
-    va_end(ap);
-
-    snprintf(r->hint, sizeof(r->hint), "%s", hint);
-    bk_out_clean(r->error);
-    bk_out_clean(r->hint);
-
-    return -1;
+    bk_reply_refused(r, a->endpoint);
 }
 
 
@@ -547,40 +472,6 @@ bk_api_header(char *data, size_t size, size_t n, void *arg)
 }
 
 
-int
-bk_api_complain(const bk_api_reply_t *r)
-{
-    bk_out_error("%s", r->error);
-
-    if (r->hint[0]) {
-        bk_out_hint("%s", r->hint);
-    }
-
-    return r->exit;
-}
-
-
-int
-bk_api_get(const bk_args_t *args, const char *path, json_t **json)
-{
-    int               rc;
-    bk_api_reply_t    r;
-    bk_api_request_t  req = { .method = "GET", .path = path, .fd = -1 };
-
-    rc = bk_api_call(args, &req, &r);
-
-    if (rc != 0) {
-        bk_api_complain(&r);
-        bk_api_reply_free(&r);
-        return rc;
-    }
-
-    *json = r.json;
-
-    return 0;
-}
-
-
 char *
 bk_api_escape(const char *s)
 {
@@ -596,33 +487,4 @@ bk_api_escape(const char *s)
     curl_free(out);
 
     return copy;
-}
-
-
-char *
-bk_api_list_path(const bk_args_t *args, const char *path)
-{
-    char  pool[700], *value, *out;
-    int   n;
-
-    if (args->pool == NULL) {
-        out = strdup(path);
-
-        if (out == NULL) {
-            abort();
-        }
-
-        return out;
-    }
-
-    value = bk_api_escape(bk_alloc_pool(args, pool, sizeof(pool)));
-    n = asprintf(&out, "%s?pool=%s", path, value);
-
-    if (n < 0) {
-        abort();
-    }
-
-    free(value);
-
-    return out;
 }

@@ -157,18 +157,23 @@ typedef struct {
     char          hint[400];
 } bk_api_reply_t;
 
-/* Returns r->exit.  The reply is the caller's: bk_api_reply_free(). */
+/* Returns r->exit.  The reply is the caller's: bk_reply_free(). */
 int bk_api_call(const bk_args_t *args, const bk_api_request_t *req,
     bk_api_reply_t *r);
-void bk_api_reply_free(bk_api_reply_t *r);
-/* Prints the error and its hint; returns r->exit. */
-int bk_api_complain(const bk_api_reply_t *r);
-/* A GET that complains by itself. */
-int bk_api_get(const bk_args_t *args, const char *path, json_t **json);
-/* "?pool=..." for lists, with the namespace; caller frees. */
-char *bk_api_list_path(const bk_args_t *args, const char *path);
 /* Percent-encodes a value; caller frees. */
 char *bk_api_escape(const char *s);
+
+
+/* reply.c */
+
+/* Fills in an error; returns -1. */
+int bk_reply_fail(bk_api_reply_t *r, int code, const char *hint,
+    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* The same from the JSON of an answer that is no success. */
+void bk_reply_refused(bk_api_reply_t *r, const char *endpoint);
+/* Prints the error and its hint; returns r->exit. */
+int bk_reply_complain(const bk_api_reply_t *r);
+void bk_reply_free(bk_api_reply_t *r);
 
 
 /* out.c */
@@ -346,6 +351,9 @@ void bk_routes_line(const json_t *json);
 
 
 /* list.c */
+
+/* A GET that complains by itself. */
+int bk_list_get(const bk_args_t *args, const char *path, json_t **json);
 
 int bk_list(const bk_args_t *args, const char *path,
     void (*print)(const bk_args_t *args, const json_t *array));

@@ -43,7 +43,7 @@ bk_cmd_allocate(const bk_args_t *args)
         /* nobody will use it: let others have the worker */
 
         bk_alloc_release(args, bk_out_string(answer, "token"), 0, &r);
-        bk_api_reply_free(&r);
+        bk_reply_free(&r);
         json_decref(answer);
         return BK_EXIT_FAILED;
     }

@@ -124,7 +124,8 @@ bk_build_plugin(void)
     char        *path;
     size_t       i;
     const char  *home, *config;
-    const char  *dirs[] = { "/usr/local/lib/docker", "/usr/local/libexec/docker",
+    const char  *dirs[] = { "/usr/local/lib/docker",
+                            "/usr/local/libexec/docker",
                             "/usr/lib/docker", "/usr/libexec/docker" };
 
     config = getenv("DOCKER_CONFIG");

@@ -43,7 +43,7 @@ bk_cmd_env(const bk_args_t *args)
         || bk_creds_absolute(out, dir) != 0)
     {
         bk_alloc_release(args, bk_out_string(answer, "token"), 0, &r);
-        bk_api_reply_free(&r);
+        bk_reply_free(&r);
         json_decref(answer);
         goto failed;
     }

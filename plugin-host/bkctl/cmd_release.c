@@ -19,7 +19,7 @@ bk_cmd_release(const bk_args_t *args)
     rc = bk_alloc_release(args, t.token, 0, &r);
 
     if (rc != BK_EXIT_OK) {
-        bk_api_complain(&r);
+        bk_reply_complain(&r);
 
     } else if (args->json) {
         bk_out_json(r.json);
@@ -28,7 +28,7 @@ bk_cmd_release(const bk_args_t *args)
         printf("released %s\n", t.id);
     }
 
-    bk_api_reply_free(&r);
+    bk_reply_free(&r);
     bk_token_free(&t);
 
     return rc;

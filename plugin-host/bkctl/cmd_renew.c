@@ -27,9 +27,9 @@ bk_cmd_renew(const bk_args_t *args)
 
     rc = bk_alloc_renew(args, t.token, -1, NULL, NULL, &r);
     rc = rc == BK_EXIT_OK ? bk_renew_done(args, &t, r.json)
-                          : bk_api_complain(&r);
+                          : bk_reply_complain(&r);
 
-    bk_api_reply_free(&r);
+    bk_reply_free(&r);
     bk_token_free(&t);
 
     return rc;

@@ -48,7 +48,7 @@ bk_cmd_revoke(const bk_args_t *args)
     rc = bk_api_call(args, &req, &r);
 
     if (rc != BK_EXIT_OK) {
-        bk_api_complain(&r);
+        bk_reply_complain(&r);
 
     } else if (args->json) {
         bk_out_json(r.json);
@@ -57,7 +57,7 @@ bk_cmd_revoke(const bk_args_t *args)
         printf("revoked %.12s\n", id);
     }
 
-    bk_api_reply_free(&r);
+    bk_reply_free(&r);
     json_decref(body);
     free(reason);
     free(path);

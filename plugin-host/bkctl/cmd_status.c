@@ -50,7 +50,7 @@ bk_cmd_status(const bk_args_t *args)
     rc = bk_status_health(args, &st);
 
     if (rc == BK_EXIT_OK) {
-        rc = bk_api_get(args, "/api/v1/pools", &st.pools);
+        rc = bk_list_get(args, "/api/v1/pools", &st.pools);
     }
 
     if (rc == BK_EXIT_OK) {
@@ -91,8 +91,8 @@ bk_status_health(const bk_args_t *args, bk_status_t *st)
     rc = bk_api_call(args, &req, &r);
 
     if (rc != BK_EXIT_OK && !(r.status == 503 && json_is_object(r.json))) {
-        bk_api_complain(&r);
-        bk_api_reply_free(&r);
+        bk_reply_complain(&r);
+        bk_reply_free(&r);
         return rc;
     }
 

@@ -11,6 +11,7 @@
 #include "bkctl.h"
 
 
+static char *bk_list_path(const bk_args_t *args, const char *path);
 static const json_t *bk_list_array(const json_t *json);
 static int bk_list_match(const bk_args_t *args, const json_t *item,
     const char *key);
@@ -27,8 +28,8 @@ bk_list(const bk_args_t *args, const char *path,
     json_t        *json;
     const json_t  *array;
 
-    full = bk_api_list_path(args, path);
-    rc = bk_api_get(args, full, &json);
+    full = bk_list_path(args, path);
+    rc = bk_list_get(args, full, &json);
     free(full);
 
     if (rc != BK_EXIT_OK) {
@@ -54,6 +55,58 @@ bk_list(const bk_args_t *args, const char *path,
     json_decref(json);
 
     return rc;
+}
+
+
+int
+bk_list_get(const bk_args_t *args, const char *path, json_t **json)
+{
+    int               rc;
+    bk_api_reply_t    r;
+    bk_api_request_t  req = { .method = "GET", .path = path, .fd = -1 };
+
+    rc = bk_api_call(args, &req, &r);
+
+    if (rc != 0) {
+        bk_reply_complain(&r);
+        bk_reply_free(&r);
+        return rc;
+    }
+
+    *json = r.json;
+
+    return 0;
+}
+
+
+/* "?pool=..." with the namespace; the caller frees. */
+
+static char *
+bk_list_path(const bk_args_t *args, const char *path)
+{
+    char  pool[700], *value, *out;
+    int   n;
+
+    if (args->pool == NULL) {
+        out = strdup(path);
+
+        if (out == NULL) {
+            abort();
+        }
+
+        return out;
+    }
+
+    value = bk_api_escape(bk_alloc_pool(args, pool, sizeof(pool)));
+    n = asprintf(&out, "%s?pool=%s", path, value);
+
+    if (n < 0) {
+        abort();
+    }
+
+    free(value);
+
+    return out;
 }
 
 

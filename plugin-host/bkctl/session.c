@@ -346,7 +346,7 @@ bk_session_renew(bk_session_t *s)
         json_object_update(s->answer, r.json);
         bk_session_schedule(s, s->answer);
         bk_creds_write(s->dir, s->answer);
-        bk_api_reply_free(&r);
+        bk_reply_free(&r);
         return;
     }
 
@@ -369,7 +369,7 @@ bk_session_renew(bk_session_t *s)
         }
     }
 
-    bk_api_reply_free(&r);
+    bk_reply_free(&r);
 }
 
 
@@ -409,7 +409,7 @@ bk_session_close(bk_session_t *s)
                         bk_out_text(s->answer, "expiresAt"));
         }
 
-        bk_api_reply_free(&r);
+        bk_reply_free(&r);
         json_decref(s->answer);
     }
 

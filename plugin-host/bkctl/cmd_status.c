@@ -170,10 +170,14 @@ bk_status_print(const bk_args_t *args, bk_status_t *st)
 
     gateway = bk_out_text(st->health, "gatewayEndpoint");
 
-    if (*gateway == '\0') {
-        json_array_foreach(st->pools, i, pool) {
-            gateway = bk_out_text(pool, "endpoint");
+    /* every pool has the same one */
+
+    json_array_foreach(st->pools, i, pool) {
+        if (*gateway) {
+            break;
         }
+
+        gateway = bk_out_text(pool, "endpoint");
     }
 
     printf("api %s: %s\n", args->endpoint,

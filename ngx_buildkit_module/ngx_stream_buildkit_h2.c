@@ -1,7 +1,8 @@
 
 /*
  * Just as much HTTP/2 as it takes to refuse a client: the preface, frame
- * headers, which stream a header block opens and where the block ends.
+ * headers, which stream a header block opens and where the block ends; and
+ * frames and literal header fields to answer with.
  *
  * Called by the reply with the bytes of a client that is being refused.
  * Decodes no HPACK, keeps no stream states, skips payloads unread.  Must
@@ -20,13 +21,6 @@
 /* what every peer may send unless it was told otherwise */
 #define NGX_STREAM_BUILDKIT_FRAME_MAX    16384
 
-#define NGX_STREAM_BUILDKIT_HEADERS      0x01
-#define NGX_STREAM_BUILDKIT_SETTINGS     0x04
-#define NGX_STREAM_BUILDKIT_PING         0x06
-#define NGX_STREAM_BUILDKIT_CONTINUATION 0x09
-
-#define NGX_STREAM_BUILDKIT_ACK          0x01
-#define NGX_STREAM_BUILDKIT_END_HEADERS  0x04
 
 
 static int ngx_stream_buildkit_h2_begin(ngx_stream_buildkit_h2_t *h2);
@@ -79,7 +73,7 @@ ngx_stream_buildkit_h2_parse(ngx_stream_buildkit_h2_t *h2,
         } else {
             n = (h2->rest < left) ? h2->rest : left;
 
-            if (h2->type == NGX_STREAM_BUILDKIT_PING) {
+            if (h2->type == NGX_STREAM_BUILDKIT_H2_PING) {
                 memcpy(&h2->ping[h2->npayload], p, n);
                 h2->npayload += (uint32_t) n;
             }
@@ -129,7 +123,7 @@ ngx_stream_buildkit_h2_begin(ngx_stream_buildkit_h2_t *h2)
 
     /* nothing may come between a header block and its continuation */
 
-    if ((h2->type == NGX_STREAM_BUILDKIT_CONTINUATION) != (h2->open != 0)
+    if ((h2->type == NGX_STREAM_BUILDKIT_H2_CONTINUATION) != (h2->open != 0)
         || (h2->open && h2->stream != h2->open))
     {
         return 0;
@@ -137,13 +131,13 @@ ngx_stream_buildkit_h2_begin(ngx_stream_buildkit_h2_t *h2)
 
     switch (h2->type) {
 
-    case NGX_STREAM_BUILDKIT_HEADERS:
+    case NGX_STREAM_BUILDKIT_H2_HEADERS:
         return (h2->stream & 1) != 0;
 
-    case NGX_STREAM_BUILDKIT_PING:
+    case NGX_STREAM_BUILDKIT_H2_PING:
         return h2->stream == 0 && h2->rest == sizeof(h2->ping);
 
-    case NGX_STREAM_BUILDKIT_SETTINGS:
+    case NGX_STREAM_BUILDKIT_H2_SETTINGS:
         return h2->stream == 0 && h2->rest % 6 == 0;
 
     default:
@@ -159,11 +153,11 @@ ngx_stream_buildkit_h2_end(ngx_stream_buildkit_h2_t *h2)
 {
     switch (h2->type) {
 
-    case NGX_STREAM_BUILDKIT_PING:
-        return (h2->flags & NGX_STREAM_BUILDKIT_ACK)
+    case NGX_STREAM_BUILDKIT_H2_PING:
+        return (h2->flags & NGX_STREAM_BUILDKIT_H2_ACK)
                ? ngx_stream_buildkit_h2_again : ngx_stream_buildkit_h2_ping;
 
-    case NGX_STREAM_BUILDKIT_HEADERS:
+    case NGX_STREAM_BUILDKIT_H2_HEADERS:
         /* a second block of a stream is its trailers: it was answered */
         h2->fresh = h2->stream > h2->last;
 
@@ -175,8 +169,8 @@ ngx_stream_buildkit_h2_end(ngx_stream_buildkit_h2_t *h2)
 
         /* fall through */
 
-    case NGX_STREAM_BUILDKIT_CONTINUATION:
-        if (!(h2->flags & NGX_STREAM_BUILDKIT_END_HEADERS)) {
+    case NGX_STREAM_BUILDKIT_H2_CONTINUATION:
+        if (!(h2->flags & NGX_STREAM_BUILDKIT_H2_END_HEADERS)) {
             return ngx_stream_buildkit_h2_again;
         }
 
@@ -188,4 +182,62 @@ ngx_stream_buildkit_h2_end(ngx_stream_buildkit_h2_t *h2)
     default:
         return ngx_stream_buildkit_h2_again;
     }
+}
+
+
+unsigned char *
+ngx_stream_buildkit_h2_frame(unsigned char *p, unsigned type, unsigned flags,
+    uint32_t stream, const unsigned char *payload, size_t len)
+{
+    *p++ = (unsigned char) (len >> 16);
+    *p++ = (unsigned char) (len >> 8);
+    *p++ = (unsigned char) len;
+    *p++ = (unsigned char) type;
+    *p++ = (unsigned char) flags;
+    *p++ = (unsigned char) (stream >> 24);
+    *p++ = (unsigned char) (stream >> 16);
+    *p++ = (unsigned char) (stream >> 8);
+    *p++ = (unsigned char) stream;
+
+    if (len) {
+        memcpy(p, payload, len);
+    }
+
+    return p + len;
+}
+
+
+/* a literal field that nobody puts in a table (RFC 7541, 6.2.2) */
+
+unsigned char *
+ngx_stream_buildkit_h2_literal(unsigned char *p, const char *name,
+    const unsigned char *value, size_t len)
+{
+    size_t  n;
+
+    n = strlen(name);
+
+    *p++ = 0;
+    *p++ = (unsigned char) n;
+    memcpy(p, name, n);
+    p += n;
+
+    /* an integer with a prefix of 7 bits (RFC 7541, 5.1) */
+
+    if (len < 127) {
+        *p++ = (unsigned char) len;
+
+    } else {
+        *p++ = 127;
+
+        for (n = len - 127; n >= 128; n /= 128) {
+            *p++ = (unsigned char) (n % 128 + 128);
+        }
+
+        *p++ = (unsigned char) n;
+    }
+
+    memcpy(p, value, len);
+
+    return p + len;
 }

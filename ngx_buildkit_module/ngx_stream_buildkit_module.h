@@ -3,8 +3,9 @@
  * The pool gateway for BuildKit: what the files of this module share.
  *
  * A connection's way: verify.c (certificate, inside the handshake), route.c
- * (preread: token, look-up, decision), then either upstream.c (balancer) or
- * refuse.c and reply.c (a gRPC status and our text).
+ * (preread: token, look-up in zone.c), decide.c (what that means), then
+ * either upstream.c (balancer) or refuse.c and reply.c (a gRPC status and
+ * our text).
  */
 
 
@@ -16,6 +17,8 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include <ngx_stream.h>
+
+#include <signal.h>
 
 #include "bk_table_read.h"
 
@@ -105,6 +108,17 @@ typedef struct {
 } ngx_stream_buildkit_ctx_t;
 
 
+/* a mapping whose file may be cut short: fault.c */
+typedef struct ngx_stream_buildkit_range_s  ngx_stream_buildkit_range_t;
+
+struct ngx_stream_buildkit_range_s {
+    u_char                          *base;
+    size_t                           size;
+    volatile sig_atomic_t            bad;   /* pages are not the file's */
+    ngx_stream_buildkit_range_t     *next;
+};
+
+
 /* what one look-up found: consistent copies */
 typedef struct {
     bk_table_found_t                 found;
@@ -119,10 +133,17 @@ typedef struct {
 ngx_stream_buildkit_ctx_t *ngx_stream_buildkit_get_ctx(
     ngx_stream_session_t *s);
 ngx_int_t ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s);
-void ngx_stream_buildkit_sha256(ngx_stream_buildkit_main_conf_t *bmcf,
-    const u_char *data, size_t len, u_char *hash);
+
+/* decide.c: NGX_OK, or what refusing the client returned */
+ngx_int_t ngx_stream_buildkit_decide(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
+ngx_str_t *ngx_stream_buildkit_state_name(ngx_uint_t state);
+
+/* digest.c */
 ngx_int_t ngx_stream_buildkit_digest_init(ngx_conf_t *cf,
     ngx_stream_buildkit_main_conf_t *bmcf);
+void ngx_stream_buildkit_sha256(ngx_stream_buildkit_main_conf_t *bmcf,
+    const u_char *data, size_t len, u_char *hash);
 
 /* check.c: configuration that could let somebody through does not load */
 ngx_int_t ngx_stream_buildkit_check_servers(ngx_conf_t *cf);
@@ -158,6 +179,11 @@ void ngx_stream_buildkit_zone_start(ngx_stream_buildkit_zone_t *zone,
 ngx_int_t ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
     const u_char *key, ngx_stream_buildkit_route_t *route);
 
+/* fault.c: catches SIGBUS in ranges that are watched */
+void ngx_stream_buildkit_fault_catch(ngx_log_t *log);
+void ngx_stream_buildkit_fault_watch(ngx_stream_buildkit_range_t *range);
+void ngx_stream_buildkit_fault_forget(ngx_stream_buildkit_range_t *range);
+
 /*
  * refuse.c: sets the reason, logs it and begins to answer.  fmt is that of
  * ngx_sprintf(), without prefix.  Returns what the phase handler must: DONE,
@@ -192,8 +218,6 @@ void ngx_stream_buildkit_sessions_save(
 
 /* variables.c */
 ngx_int_t ngx_stream_buildkit_add_variables(ngx_conf_t *cf);
-
-ngx_str_t *ngx_stream_buildkit_state_name(ngx_uint_t state);
 
 
 extern ngx_module_t  ngx_stream_buildkit_module;

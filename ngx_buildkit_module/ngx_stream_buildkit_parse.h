@@ -41,6 +41,18 @@ ngx_stream_buildkit_token_e ngx_stream_buildkit_token_parse(X509 *cert,
     unsigned char *buf, size_t *len);
 
 
+#define NGX_STREAM_BUILDKIT_H2_HEAD          9   /* of a frame */
+
+#define NGX_STREAM_BUILDKIT_H2_HEADERS       0x01
+#define NGX_STREAM_BUILDKIT_H2_SETTINGS      0x04
+#define NGX_STREAM_BUILDKIT_H2_PING          0x06
+#define NGX_STREAM_BUILDKIT_H2_CONTINUATION  0x09
+
+#define NGX_STREAM_BUILDKIT_H2_ACK           0x01
+#define NGX_STREAM_BUILDKIT_H2_END_STREAM    0x01
+#define NGX_STREAM_BUILDKIT_H2_END_HEADERS   0x04
+
+
 typedef enum {
     ngx_stream_buildkit_h2_again = 0,    /* all input consumed */
     ngx_stream_buildkit_h2_headers,      /* a new stream waits: h2->stream */
@@ -61,7 +73,7 @@ typedef struct {
     uint32_t       npayload;     /* bytes in ping[] */
     unsigned char  type;
     unsigned char  flags;
-    unsigned char  frame[9];
+    unsigned char  frame[NGX_STREAM_BUILDKIT_H2_HEAD];
     unsigned char  ping[8];
 } ngx_stream_buildkit_h2_t;
 
@@ -72,6 +84,12 @@ typedef struct {
  */
 ngx_stream_buildkit_h2_e ngx_stream_buildkit_h2_parse(
     ngx_stream_buildkit_h2_t *h2, unsigned char **pos, unsigned char *last);
+
+/* write a frame, a literal header field, to p; both return its end */
+unsigned char *ngx_stream_buildkit_h2_frame(unsigned char *p, unsigned type,
+    unsigned flags, uint32_t stream, const unsigned char *payload, size_t len);
+unsigned char *ngx_stream_buildkit_h2_literal(unsigned char *p,
+    const char *name, const unsigned char *value, size_t len);
 
 
 #endif /* _NGX_STREAM_BUILDKIT_PARSE_H_INCLUDED_ */

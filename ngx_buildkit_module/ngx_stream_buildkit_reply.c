@@ -24,8 +24,6 @@
 #define NGX_STREAM_BUILDKIT_REPLY_BUFFER   4096
 #define NGX_STREAM_BUILDKIT_REPLY_PENDING  64
 
-#define NGX_STREAM_BUILDKIT_FRAME_HEAD     9
-
 
 typedef struct {
     uint32_t                    stream;     /* 0: an answer to a PING */
@@ -60,8 +58,6 @@ struct ngx_stream_buildkit_reply_s {
 
 static ngx_int_t ngx_stream_buildkit_reply_block(ngx_pool_t *pool,
     ngx_str_t *block, ngx_uint_t code, ngx_str_t *message);
-static u_char *ngx_stream_buildkit_reply_literal(u_char *p, const char *name,
-    u_char *value, size_t len);
 static void ngx_stream_buildkit_reply_read_handler(ngx_event_t *rev);
 static void ngx_stream_buildkit_reply_write_handler(ngx_event_t *wev);
 static void ngx_stream_buildkit_reply_timer_handler(ngx_event_t *ev);
@@ -79,10 +75,6 @@ static void ngx_stream_buildkit_reply_frame(ngx_stream_buildkit_reply_t *r,
     ngx_stream_buildkit_answer_t *answer);
 static void ngx_stream_buildkit_reply_drain(ngx_stream_buildkit_reply_t *r);
 static void ngx_stream_buildkit_reply_close(ngx_stream_buildkit_reply_t *r);
-
-
-static u_char  ngx_stream_buildkit_reply_settings[] =
-    "\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 
 
 /*
@@ -115,7 +107,7 @@ ngx_stream_buildkit_reply(ngx_stream_session_t *s,
         return NGX_ERROR;
     }
 
-    r->out = ngx_pnalloc(c->pool, NGX_STREAM_BUILDKIT_FRAME_HEAD
+    r->out = ngx_pnalloc(c->pool, NGX_STREAM_BUILDKIT_H2_HEAD
                                   + r->block.len);
     if (r->out == NULL) {
         return NGX_ERROR;
@@ -125,9 +117,10 @@ ngx_stream_buildkit_reply(ngx_stream_session_t *s,
     r->start = ngx_current_msec;
     r->status = status;
 
-    r->last = ngx_cpymem(r->out, ngx_stream_buildkit_reply_settings,
-                         NGX_STREAM_BUILDKIT_FRAME_HEAD);
     r->pos = r->out;
+    r->last = ngx_stream_buildkit_h2_frame(r->out,
+                                           NGX_STREAM_BUILDKIT_H2_SETTINGS, 0,
+                                           0, NULL, 0);
 
     r->timer.handler = ngx_stream_buildkit_reply_timer_handler;
     r->timer.data = c;
@@ -170,49 +163,16 @@ ngx_stream_buildkit_reply_block(ngx_pool_t *pool, ngx_str_t *block,
 
     *p++ = 0x88;    /* :status 200 of the static table */
 
-    p = ngx_stream_buildkit_reply_literal(p, "content-type",
+    p = ngx_stream_buildkit_h2_literal(p, "content-type",
                                           (u_char *) "application/grpc",
                                           sizeof("application/grpc") - 1);
-    p = ngx_stream_buildkit_reply_literal(p, "grpc-status", status, len);
-    p = ngx_stream_buildkit_reply_literal(p, "grpc-message", message->data,
+    p = ngx_stream_buildkit_h2_literal(p, "grpc-status", status, len);
+    p = ngx_stream_buildkit_h2_literal(p, "grpc-message", message->data,
                                           message->len);
 
     block->len = p - block->data;
 
     return NGX_OK;
-}
-
-
-/* a literal field that nobody puts in a table (RFC 7541, 6.2.2) */
-
-static u_char *
-ngx_stream_buildkit_reply_literal(u_char *p, const char *name, u_char *value,
-    size_t len)
-{
-    size_t  n;
-
-    n = ngx_strlen(name);
-
-    *p++ = 0;
-    *p++ = (u_char) n;
-    p = ngx_cpymem(p, name, n);
-
-    /* an integer with a prefix of 7 bits (RFC 7541, 5.1) */
-
-    if (len < 127) {
-        *p++ = (u_char) len;
-
-    } else {
-        *p++ = 127;
-
-        for (n = len - 127; n >= 128; n /= 128) {
-            *p++ = (u_char) (n % 128 + 128);
-        }
-
-        *p++ = (u_char) n;
-    }
-
-    return ngx_cpymem(p, value, len);
 }
 
 
@@ -460,7 +420,7 @@ ngx_stream_buildkit_reply_frame(ngx_stream_buildkit_reply_t *r,
     ngx_stream_buildkit_answer_t *answer)
 {
     size_t   len;
-    u_char  *p, *payload;
+    u_char  *payload;
 
     if (answer->stream) {
         len = r->block.len;
@@ -471,20 +431,16 @@ ngx_stream_buildkit_reply_frame(ngx_stream_buildkit_reply_t *r,
         payload = answer->ping;
     }
 
-    p = r->out;
-
-    *p++ = (u_char) (len >> 16);
-    *p++ = (u_char) (len >> 8);
-    *p++ = (u_char) len;
-    *p++ = answer->stream ? 0x01 : 0x06;    /* HEADERS, PING */
-    *p++ = answer->stream ? 0x05 : 0x01;    /* END_STREAM|END_HEADERS, ACK */
-    *p++ = (u_char) (answer->stream >> 24);
-    *p++ = (u_char) (answer->stream >> 16);
-    *p++ = (u_char) (answer->stream >> 8);
-    *p++ = (u_char) answer->stream;
-
     r->pos = r->out;
-    r->last = ngx_cpymem(p, payload, len);
+    r->last = ngx_stream_buildkit_h2_frame(r->out,
+                                 answer->stream
+                                 ? NGX_STREAM_BUILDKIT_H2_HEADERS
+                                 : NGX_STREAM_BUILDKIT_H2_PING,
+                                 answer->stream
+                                 ? NGX_STREAM_BUILDKIT_H2_END_STREAM
+                                   |NGX_STREAM_BUILDKIT_H2_END_HEADERS
+                                 : NGX_STREAM_BUILDKIT_H2_ACK,
+                                 answer->stream, payload, len);
 }
 
 

@@ -24,42 +24,12 @@ static ngx_int_t ngx_stream_buildkit_route_key(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 static ngx_int_t ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-static ngx_int_t ngx_stream_buildkit_route_state(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
-static ngx_int_t ngx_stream_buildkit_route_ended(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
-    ngx_uint_t state);
-static ngx_int_t ngx_stream_buildkit_route_worker(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 static ngx_int_t ngx_stream_buildkit_route_keep(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 static ngx_int_t ngx_stream_buildkit_route_address(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, bk_table_worker_data_t *w);
 static ngx_int_t ngx_stream_buildkit_route_copy(ngx_pool_t *pool,
     ngx_str_t *dst, const char *src, size_t len);
-static void ngx_stream_buildkit_digest_cleanup(void *data);
-
-
-static ngx_str_t  ngx_stream_buildkit_states[] = {
-    ngx_string("unknown"),
-    ngx_string("queued"),
-    ngx_string("starting"),
-    ngx_string("ready"),
-    ngx_string("draining"),
-    ngx_string("expired"),
-    ngx_string("released"),
-    ngx_string("revoked"),
-    ngx_string("failed")
-};
-
-static const char  *ngx_stream_buildkit_worker_states[] = {
-    "is gone",
-    "is stopped",
-    "is starting",
-    "is ready",
-    "is draining",
-    "has failed"
-};
 
 
 ngx_int_t
@@ -126,11 +96,11 @@ ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_stream_buildkit_route_state(s, ctx, &route);
+        rc = ngx_stream_buildkit_decide(s, ctx, &route);
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_stream_buildkit_route_worker(s, ctx, &route);
+        rc = ngx_stream_buildkit_route_address(s, ctx, &route.worker);
     }
 
     if (rc != NGX_OK) {
@@ -396,141 +366,6 @@ ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
 
 
 static ngx_int_t
-ngx_stream_buildkit_route_state(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
-{
-    uint64_t           now;
-    ngx_time_t        *tp;
-    bk_table_alloc_t  *alloc;
-
-    alloc = &route->found.alloc;
-
-    tp = ngx_timeofday();
-    now = (uint64_t) tp->sec * 1000 + tp->msec;
-
-    /* nobody need have told the table yet */
-
-    if (!bk_alloc_ended(alloc->state)
-        && alloc->expires_ms && alloc->expires_ms <= now)
-    {
-        ctx->state = BK_ALLOC_EXPIRED;
-        alloc->changed_ms = alloc->expires_ms;
-        route->text[0] = '\0';
-
-        return ngx_stream_buildkit_route_ended(s, ctx, route,
-                                               BK_ALLOC_EXPIRED);
-    }
-
-    switch (alloc->state) {
-
-    case BK_ALLOC_READY:
-        return NGX_OK;
-
-    case BK_ALLOC_QUEUED:
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED,
-                   "allocation %*s waits for a free worker of pool %V%s%s; "
-                   "try again later",
-                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->pool,
-                   route->text[0] ? ": " : "", route->text);
-
-    case BK_ALLOC_STARTING:
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
-                   "the worker of allocation %*s is starting%s%s; "
-                   "try again in a few seconds",
-                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
-                   (route->worker_rc == BK_TABLE_OK && route->worker.message_len)
-                   ? ": " : "",
-                   route->worker_rc == BK_TABLE_OK ? route->worker.message
-                                                   : "");
-
-    case BK_ALLOC_DRAINING:
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
-                   "allocation %*s is draining: running builds may finish, "
-                   "new connections are refused%s%s; run bkctl allocate",
-                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
-                   route->text[0] ? ": " : "", route->text);
-
-    default:
-        return ngx_stream_buildkit_route_ended(s, ctx, route, alloc->state);
-    }
-}
-
-
-static ngx_int_t
-ngx_stream_buildkit_route_ended(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
-    ngx_uint_t state)
-{
-    u_char       when[64], *last;
-    ngx_uint_t   code;
-    const char  *verb;
-
-    code = NGX_STREAM_BUILDKIT_UNAUTHENTICATED;
-
-    switch (state) {
-
-    case BK_ALLOC_EXPIRED:
-        verb = "expired";
-        break;
-
-    case BK_ALLOC_RELEASED:
-        verb = "was released";
-        break;
-
-    case BK_ALLOC_REVOKED:
-        verb = "was revoked";
-        break;
-
-    default: /* BK_ALLOC_FAILED */
-        verb = "failed";
-        code = NGX_STREAM_BUILDKIT_FAILED_PRECONDITION;
-    }
-
-    last = ngx_stream_buildkit_when(when, when + sizeof(when),
-                                    route->found.alloc.changed_ms / 1000);
-
-    return ngx_stream_buildkit_refuse(s, ctx, code,
-               "allocation %*s %s at %*s%s%s; run bkctl allocate",
-               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, verb,
-               last - when, when,
-               route->text[0] ? ": " : "", route->text);
-}
-
-
-static ngx_int_t
-ngx_stream_buildkit_route_worker(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
-{
-    bk_table_worker_data_t  *w;
-
-    w = &route->worker;
-
-    if (route->worker_rc != BK_TABLE_OK) {
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
-                   "the worker of allocation %*s is gone; run bkctl allocate",
-                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
-    }
-
-    if (w->state != BK_WORKER_READY && w->state != BK_WORKER_DRAINING) {
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
-                   "worker %V of allocation %*s %s%s%s; try again, or run "
-                   "bkctl allocate for another one",
-                   &ctx->worker,
-                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
-                   ngx_stream_buildkit_worker_states[w->state],
-                   w->message_len ? ": " : "", w->message);
-    }
-
-    return ngx_stream_buildkit_route_address(s, ctx, w);
-}
-
-
-static ngx_int_t
 ngx_stream_buildkit_route_address(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, bk_table_worker_data_t *w)
 {
@@ -590,65 +425,4 @@ ngx_stream_buildkit_route_copy(ngx_pool_t *pool, ngx_str_t *dst,
     dst->len = len;
 
     return NGX_OK;
-}
-
-
-ngx_str_t *
-ngx_stream_buildkit_state_name(ngx_uint_t state)
-{
-    return &ngx_stream_buildkit_states[state < BK_ALLOC_STATES ? state : 0];
-}
-
-
-ngx_int_t
-ngx_stream_buildkit_digest_init(ngx_conf_t *cf,
-    ngx_stream_buildkit_main_conf_t *bmcf)
-{
-    ngx_pool_cleanup_t  *cln;
-
-    cln = ngx_pool_cleanup_add(cf->pool, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    cln->handler = ngx_stream_buildkit_digest_cleanup;
-    cln->data = bmcf;
-
-    bmcf->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    bmcf->md = EVP_MD_CTX_new();
-
-    if (bmcf->sha256 == NULL || bmcf->md == NULL
-        || EVP_DigestInit_ex(bmcf->md, bmcf->sha256, NULL) != 1)
-    {
-        ngx_ssl_error(NGX_LOG_EMERG, cf->log, 0, "no SHA-256 in OpenSSL");
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static void
-ngx_stream_buildkit_digest_cleanup(void *data)
-{
-    ngx_stream_buildkit_main_conf_t  *bmcf = data;
-
-    EVP_MD_CTX_free(bmcf->md);
-    EVP_MD_free(bmcf->sha256);
-}
-
-
-/* cannot fail: the context was made and tried when the cycle was */
-
-void
-ngx_stream_buildkit_sha256(ngx_stream_buildkit_main_conf_t *bmcf,
-    const u_char *data, size_t len, u_char *hash)
-{
-    if (EVP_DigestInit_ex(bmcf->md, bmcf->sha256, NULL) != 1
-        || EVP_DigestUpdate(bmcf->md, data, len) != 1
-        || EVP_DigestFinal_ex(bmcf->md, hash, NULL) != 1)
-    {
-        /* a key that nothing has */
-        ngx_memzero(hash, NGX_STREAM_BUILDKIT_HASH_LEN);
-    }
 }

@@ -13,8 +13,6 @@
 
 #include "ngx_stream_buildkit_module.h"
 
-#include <signal.h>
-
 
 /* how often one kind of trouble is written to the log */
 #define NGX_STREAM_BUILDKIT_ZONE_QUIET  10
@@ -32,11 +30,7 @@ typedef enum {
 
 struct ngx_stream_buildkit_zone_s {
     bk_table_view_t                    view;
-    u_char                            *base;     /* NULL: not mapped */
-    size_t                             size;
-
-    /* set by the SIGBUS handler: pages of the mapping are not the file's */
-    volatile sig_atomic_t              bad;
+    ngx_stream_buildkit_range_t        range;    /* base NULL: not mapped */
 
     dev_t                              dev;
     ino_t                              ino;
@@ -56,8 +50,6 @@ struct ngx_stream_buildkit_zone_s {
 
     unsigned                           was_tried:1;
     unsigned                           complained:1;
-
-    ngx_stream_buildkit_zone_t        *next;     /* other cycles' */
 };
 
 
@@ -79,15 +71,6 @@ static ngx_int_t ngx_stream_buildkit_zone_result(
     ngx_stream_buildkit_zone_t *zone, int rc);
 static void ngx_stream_buildkit_zone_complain(
     ngx_stream_buildkit_zone_t *zone);
-static void ngx_stream_buildkit_zone_catch(ngx_log_t *log);
-static void ngx_stream_buildkit_zone_fault(int signo, siginfo_t *info,
-    void *context);
-
-
-/* what the SIGBUS handler can reach: this process's zones, not a cycle's */
-static ngx_stream_buildkit_zone_t  *ngx_stream_buildkit_zones;
-static struct sigaction             ngx_stream_buildkit_zone_old;
-static ngx_uint_t                   ngx_stream_buildkit_zone_caught;
 
 
 ngx_stream_buildkit_zone_t *
@@ -134,7 +117,7 @@ ngx_stream_buildkit_zone_start(ngx_stream_buildkit_zone_t *zone,
 {
     zone->log = log;
 
-    ngx_stream_buildkit_zone_catch(log);
+    ngx_stream_buildkit_fault_catch(log);
 
     zone->dumb.fd = (ngx_socket_t) -1;
 
@@ -160,7 +143,7 @@ ngx_stream_buildkit_zone_timer(ngx_event_t *ev)
     dumb = ev->data;
     zone = dumb->data;
 
-    if (zone->base == NULL || zone->bad
+    if (zone->range.base == NULL || zone->range.bad
         || ngx_stream_buildkit_zone_changed(zone) == NGX_OK)
     {
         (void) ngx_stream_buildkit_zone_open(zone);
@@ -182,7 +165,7 @@ ngx_stream_buildkit_zone_changed(ngx_stream_buildkit_zone_t *zone)
     }
 
     if (fi.st_dev != zone->dev || fi.st_ino != zone->ino
-        || (size_t) ngx_file_size(&fi) != zone->size)
+        || (size_t) ngx_file_size(&fi) != zone->range.size)
     {
         return NGX_OK;
     }
@@ -267,18 +250,18 @@ ngx_stream_buildkit_zone_map(ngx_stream_buildkit_zone_t *zone, ngx_fd_t fd)
 
     /* the range must be known to the SIGBUS handler before the first read */
 
-    zone->base = base;
-    zone->size = (size_t) ngx_file_size(&fi);
     zone->dev = fi.st_dev;
     zone->ino = fi.st_ino;
-    zone->bad = 0;
 
-    zone->next = ngx_stream_buildkit_zones;
-    ngx_stream_buildkit_zones = zone;
+    zone->range.base = base;
+    zone->range.size = (size_t) ngx_file_size(&fi);
 
-    reason = bk_table_view_init(&zone->view, zone->base, zone->size);
+    ngx_stream_buildkit_fault_watch(&zone->range);
 
-    if (zone->bad) {
+    reason = bk_table_view_init(&zone->view, zone->range.base,
+                                zone->range.size);
+
+    if (zone->range.bad) {
         zone->error = ngx_stream_buildkit_zone_fault_e;
         zone->reason = "was cut short while it was opened";
         return NGX_ERROR;
@@ -304,25 +287,18 @@ ngx_stream_buildkit_zone_map(ngx_stream_buildkit_zone_t *zone, ngx_fd_t fd)
 static void
 ngx_stream_buildkit_zone_close(ngx_stream_buildkit_zone_t *zone)
 {
-    ngx_stream_buildkit_zone_t  **zp;
-
-    if (zone->base == NULL) {
+    if (zone->range.base == NULL) {
         return;
     }
 
-    for (zp = &ngx_stream_buildkit_zones; *zp; zp = &(*zp)->next) {
-        if (*zp == zone) {
-            *zp = zone->next;
-            break;
-        }
-    }
+    ngx_stream_buildkit_fault_forget(&zone->range);
 
-    if (munmap(zone->base, zone->size) == -1) {
+    if (munmap(zone->range.base, zone->range.size) == -1) {
         ngx_log_error(NGX_LOG_ALERT, zone->log, ngx_errno,
                       "munmap() of the route table failed");
     }
 
-    zone->base = NULL;
+    zone->range.base = NULL;
 }
 
 
@@ -333,9 +309,11 @@ ngx_stream_buildkit_zone_ready(ngx_stream_buildkit_zone_t *zone)
 {
     uint64_t  state;
 
-    state = zone->base ? bk_table_state(&zone->view) : 0;
+    state = zone->range.base ? bk_table_state(&zone->view) : 0;
 
-    if (zone->base == NULL || zone->bad || state == BK_TABLE_RETIRED) {
+    if (zone->range.base == NULL || zone->range.bad
+        || state == BK_TABLE_RETIRED)
+    {
 
         /* under load one try in a while must do */
 
@@ -345,12 +323,12 @@ ngx_stream_buildkit_zone_ready(ngx_stream_buildkit_zone_t *zone)
             state = bk_table_state(&zone->view);
         }
 
-        if (zone->base == NULL) {
+        if (zone->range.base == NULL) {
             return NGX_ERROR;
         }
     }
 
-    if (zone->bad) {
+    if (zone->range.bad) {
         zone->error = ngx_stream_buildkit_zone_fault_e;
         zone->err = 0;
         zone->reason = "was cut short while it was in use";
@@ -386,7 +364,7 @@ ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
 
     /* zero pages in place of the file's read as "nothing here" */
 
-    if (zone->bad) {
+    if (zone->range.bad) {
         zone->error = ngx_stream_buildkit_zone_fault_e;
         zone->err = 0;
         zone->reason = "was cut short while it was in use";
@@ -484,71 +462,4 @@ ngx_stream_buildkit_zone_complain(ngx_stream_buildkit_zone_t *zone)
     ngx_log_error(NGX_LOG_ERR, zone->log, zone->err,
                   "buildkit: route table \"%V\" %s; is "
                   "buildkit-plugin-host running?", &zone->path, zone->reason);
-}
-
-
-/* reading a mapped page that the file no longer has raises SIGBUS */
-
-static void
-ngx_stream_buildkit_zone_catch(ngx_log_t *log)
-{
-    struct sigaction  sa;
-
-    if (ngx_stream_buildkit_zone_caught) {
-        return;
-    }
-
-    ngx_memzero(&sa, sizeof(struct sigaction));
-
-    sa.sa_sigaction = ngx_stream_buildkit_zone_fault;
-    sa.sa_flags = SA_SIGINFO;
-    sigemptyset(&sa.sa_mask);
-
-    if (sigaction(SIGBUS, &sa, &ngx_stream_buildkit_zone_old) == -1) {
-        ngx_log_error(NGX_LOG_ERR, log, ngx_errno, "sigaction(SIGBUS) failed");
-        return;
-    }
-
-    ngx_stream_buildkit_zone_caught = 1;
-}
-
-
-/*
- * Puts zero pages where the table was, from the page that was missed to the
- * end, and marks the zone: the interrupted read goes on and is thrown away.
- * Any other SIGBUS is somebody else's: it comes again, to whom it was for.
- */
-
-static void
-ngx_stream_buildkit_zone_fault(int signo, siginfo_t *info, void *context)
-{
-    int                          err;
-    void                        *p;
-    u_char                      *addr, *end;
-    ngx_stream_buildkit_zone_t  *zone;
-
-    err = errno;
-    addr = info->si_addr;
-
-    for (zone = ngx_stream_buildkit_zones; zone; zone = zone->next) {
-        end = zone->base + zone->size;
-
-        if (addr < zone->base || addr >= end) {
-            continue;
-        }
-
-        addr -= (uintptr_t) addr % ngx_pagesize;
-
-        p = mmap(addr, end - addr, PROT_READ,
-                 MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED, -1, 0);
-
-        if (p != MAP_FAILED) {
-            zone->bad = 1;
-            errno = err;
-            return;
-        }
-    }
-
-    (void) sigaction(SIGBUS, &ngx_stream_buildkit_zone_old, NULL);
-    errno = err;
 }

@@ -33,7 +33,8 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
 
     for my $try (1, 2) {
         my $socket = $t->tls($cert, ssl => \%ssl);
-        ok($socket, "$version, $try: connected") or diag $IO::Socket::SSL::SSL_ERROR;
+        ok($socket, "$version, $try: connected")
+            or diag $IO::Socket::SSL::SSL_ERROR;
         print $socket "hello\n";
         like($t->read_until($socket, qr/hello/, 5), qr/worker w1/,
             "$version, $try: served");

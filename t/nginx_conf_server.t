@@ -23,7 +23,8 @@ my @bad = (
     ['one listen without TLS', sub {
         s/(listen .*)/$1\n listen 127.0.0.1:%%PORT:plain%%;/r },
         qr/needs "ssl" in each "listen" .*"listen 127.0.0.1:\d+" has none/],
-    ['clients not verified', sub { s/ssl_verify_client .*/ssl_verify_client off;/r },
+    ['clients not verified',
+        sub { s/ssl_verify_client .*/ssl_verify_client off;/r },
         qr/needs "ssl_verify_client" optional_no_ca/],
     ['default of ssl_verify_client', sub { s/ssl_verify_client .*//r },
         qr/needs "ssl_verify_client" optional_no_ca/],

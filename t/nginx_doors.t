@@ -67,7 +67,8 @@ is($w->{read}, 0, 'not a byte went there');
 is($t->worker_object('w1')->stats->{accepted}, 2, 'w1 saw the right ones only');
 
 $nginx->stop;
-like($nginx->log, qr/upstream "workers" is used by a server without "buildkit on"/,
+like($nginx->log,
+    qr/upstream "workers" is used by a server without "buildkit on"/,
     'logged: who verifies nobody');
 like($nginx->log, qr/"proxy_pass" of a server with "buildkit on" leads past/,
     'logged: who leads past');

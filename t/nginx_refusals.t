@@ -23,7 +23,8 @@ my @rows = (
         qr/ failed at $when: worker was lost; run bkctl allocate$/],
     ['overdue', 'ready ' . ($now - 200_000), 16,
         qr/ expired at $when; run bkctl allocate$/],
-    ['queued', 'queued 0', 8, qr{ waits for a free worker of pool default/demo}],
+    ['queued', 'queued 0', 8,
+        qr{ waits for a free worker of pool default/demo}],
     ['starting', 'starting 0', 9, qr/ is starting.*try again/],
     ['draining', 'draining 0', 9, qr/ is draining: .*run bkctl allocate$/],
 );

@@ -68,7 +68,7 @@ $second->quit;
 truncate $path, 4096 or die "truncate: $!";
 like(told(), qr/gateway is starting|is not known here/, 'cut short: refused');
 like($t->wait_for(sub { told() =~ /(gateway is starting)/ && $1 }, 5,
-    'the cut to be noticed'), qr/gateway/, 'cut short: and the reason is right');
+    'the cut to be noticed'), qr/gateway/, 'cut short: the reason is right');
 is(join(' ', $nginx->worker_pids), $pid, 'the same process');
 
 truncate $path, 0 or die "truncate: $!";

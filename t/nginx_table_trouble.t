@@ -37,7 +37,8 @@ substr $huge, 60, 4, "\xff" x 4;
 
 # name, the file's content, the log's reason
 my @rows = (
-    ['absent', undef, qr/cannot be opened; is buildkit-plugin-host running\? \(2: No such/],
+    ['absent', undef,
+        qr/cannot be opened; is buildkit-plugin-host running\? \(2: No such/],
     ['empty', '', qr/is empty;/],
     ['short', substr($good, 0, 100), qr/is shorter than a table's header/],
     ['truncated', substr($good, 0, length($good) / 2), qr/is truncated/],

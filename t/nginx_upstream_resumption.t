@@ -72,7 +72,7 @@ is(stats('w2')->{resumed}, 1, 'but its own is');
 my $before = stats('w1')->{resumed};
 $t->say_hello($cert[0], port => 'second') =~ /worker w1/ or die 'second';
 is(stats('w1')->{resumed}, $before, 'no session under another certificate');
-like($t->worker_object('w1')->ask('peer'), qr/second/, 'the other one was used');
+like($t->worker_object('w1')->ask('peer'), qr/second/, 'the other is used');
 $t->say_hello($cert[0], port => 'second');
 is(stats('w1')->{resumed}, $before + 1, 'it has its own');
 
@@ -99,6 +99,6 @@ is(stats('w1')->{resumed}, $before, 'a new generation starts from nothing');
 # a worker that forgot everything (restarted, same address)
 $t->worker_object('w2')->quit;
 $t->worker('w2');
-like($t->say_hello($cert[1]), qr/worker w2/, 'restarted worker: full handshake');
+like($t->say_hello($cert[1]), qr/worker w2/, 'restarted: a full handshake');
 $t->say_hello($cert[1]);
 is(stats('w2')->{resumed}, 1, 'and then resumed again');

@@ -8,6 +8,7 @@
  */
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -307,6 +308,9 @@ static_load(static_t *s, int first)
     s->host->log(s->host, BK_LOG_INFO, "%s: %u pools, %u allocations",
                  s->file, f.doc->pools_count, f.doc->allocations_count);
     static_file_free(&f);
+
+    /* a large file leaves holes that glibc would keep for ever */
+    (void) malloc_trim(0);
 }
 
 

@@ -8,7 +8,7 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT = qw(record ratio table goal);
+our @EXPORT = qw(record table goal ratio_goal);
 
 my %sample;
 
@@ -37,16 +37,16 @@ sub figure
 }
 
 
-# The median of ours / theirs, each pair from one round; undef: not measured.
-sub ratio
+# Ours / theirs, each pair from one round, in order; none: not measured.
+sub ratios
 {
     my ($name, $key) = @_;
 
     my $ours   = $sample{ours}{$key} // [];
     my $theirs = $sample{$name}{$key} // [];
 
-    return @$ours && @$ours == @$theirs
-        ? median(map { $ours->[$_] / $theirs->[$_] } 0 .. $#$ours) : undef;
+    return if @$ours != @$theirs;
+    return sort { $a <=> $b } map { $ours->[$_] / $theirs->[$_] } 0 .. $#$ours;
 }
 
 
@@ -77,7 +77,7 @@ sub table
             my (undef, $key, $format) = @$column;
 
             printf " %9s", $format eq 'ratio'
-                ? cell('%.2f', ratio($name, $key))
+                ? cell('%.2f', median(ratios($name, $key)))
                 : cell($format, figure($name, $key));
         }
 
@@ -90,10 +90,39 @@ sub goal
 {
     my ($text, $value, $format, $limit) = @_;
 
-    printf "  %-50s %9s  %-11s %s\n", $text, cell($format, $value),
-        sprintf("(<= $format)", $limit),
+    verdict($text, cell($format, $value), sprintf($format, $limit),
         !defined $value ? 'not measured'
-        : $value <= $limit ? 'reached' : 'NOT reached';
+        : $value <= $limit ? 'reached' : 'NOT reached');
+}
+
+
+# For a ratio to ours: the rounds say how far to trust it.
+sub ratio_goal
+{
+    my ($text, $name, $key, $limit) = @_;
+
+    my @r = ratios($name, $key);
+
+    if (!@r) {
+        goal($text, undef, '%.2f', $limit);
+        return;
+    }
+
+    my ($low, $high) = @r[$#r / 4, $#r - int($#r / 4)];
+    my $middle = median(@r);
+
+    verdict($text, cell('%.2f', $middle), sprintf('%.2f', $limit),
+        ($middle <= $limit ? 'reached'
+            : $low <= $limit ? 'equal within noise' : 'NOT reached')
+        . sprintf(' (half of the rounds: %.2f to %.2f)', $low, $high));
+}
+
+
+sub verdict
+{
+    my ($text, $value, $limit, $verdict) = @_;
+
+    printf "  %-44s %8s  <= %-6s %s\n", $text, $value, $limit, $verdict;
 }
 
 

@@ -15,16 +15,19 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(output_of start_helper stop_helper stop_helpers ask free_port
     program cpus cpu_at_rest rss_kb);
 
-my @helpers;
+my (@helpers, $running, $output);
 
 
+# A program's output and status.  Its handle outlives an interrupt: closing it
+# would wait for the program.
 sub output_of
 {
     my (@command) = @_;
 
-    open my $fh, '-|', @command or die "$command[0]: $!\n";
-    my $text = do { local $/; <$fh> };
-    close $fh;
+    $running = open $output, '-|', @command or die "$command[0]: $!\n";
+    my $text = do { local $/; <$output> };
+    close $output;
+    undef $running;
 
     return ($text // '', $?);
 }
@@ -88,6 +91,11 @@ sub ask
 
 sub stop_helpers
 {
+    if ($running) {
+        kill 'TERM', $running;
+        close $output;
+    }
+
     stop_helper($_) for my @all = @helpers;
 }
 

@@ -312,20 +312,20 @@ sub goals
     print "\nGoals\n";
 
     if (wanted('connect')) {
-        goal('CPU of a connection, to nginx map', ratio('map', 'cpu_us'),
-            '%.2f', 0.65);
-        goal('CPU of a connection, to nginx upstream{}',
-            ratio('upstream', 'cpu_us'), '%.2f', 0.95);
+        ratio_goal('CPU of a connection, to nginx map', 'map', 'cpu_us', 0.65);
+        ratio_goal('CPU of a connection, to nginx upstream{}', 'upstream',
+            'cpu_us', 0.95);
     }
 
     if (wanted('bulk')) {
-        goal('bulk up, to nginx map', ratio('map', 'up_ns'), '%.2f', 1);
-        goal('bulk down, to nginx map', ratio('map', 'down_ns'), '%.2f', 1);
+        ratio_goal('bulk up, to nginx upstream{}', 'upstream', 'up_ns', 1);
+        ratio_goal('bulk down, to nginx upstream{}', 'upstream', 'down_ns', 1);
     }
 
     if (wanted('memory')) {
-        goal('memory of an idle connection, to nginx map',
-            ratio('map', 'idle_kb'), '%.2f', 1);
+        ratio_goal('idle connection, to nginx map', 'map', 'idle_kb', 1);
+        ratio_goal('idle connection, to nginx upstream{}', 'upstream',
+            'idle_kb', 1);
     }
 
     if (wanted('table')) {

@@ -28,7 +28,7 @@ my @bad = (
         qr/has format 2, and this program knows 1/],
 );
 
-plan tests => 4 * @bad + 20;
+plan tests => 4 * @bad + 21;
 
 my $t = Test::Buildkit->new;
 my $yaml = conf([static_pool($t, 3), '{name: allocator}']);
@@ -76,6 +76,9 @@ is lookup($a)->{json}{state}, 'ready', 'a live one is back in a new table';
 is lookup($a)->{json}{workerName}, $a->{workerName}, 'on its worker';
 is lookup($b)->{status}, 410, 'a released one is not';
 like lookup($b)->{json}{error}, qr/is released since/, 'and is known as such';
+is((grep { $_->{id} eq $b->{id} }
+    @{$host->request(GET => '/api/v1/allocations')->{json}})[0]{state},
+    'released', 'for the new table as well: it can say so');
 my %taken = map { $_->{json}{workerName} => 1 } map { allocate() } 1 .. 2;
 is $taken{$a->{workerName}} // 0, 0, 'its worker is not given again';
 is allocate()->{status}, 503, 'none is left';

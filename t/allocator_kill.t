@@ -15,7 +15,7 @@ use Test::Buildkit;
 
 my $rounds = 6;
 
-plan tests => 4 * $rounds + 4;
+plan tests => 4 * $rounds + 5;
 
 my $t = Test::Buildkit->new;
 my $workers = 50;
@@ -79,16 +79,19 @@ for my $round (1 .. $rounds) {
     }
 }
 
-# a release that was journalled and never reached the table
+# a revocation that was journalled and never reached the table
 my ($token) = sort keys %live;
 $host->stop('KILL');
 my $id = $t->id($token);
 my $now = int(time) * 1000;
 is $t->run('sqlite3', $t->dir . '/state/journal.db', "UPDATE allocations SET "
-    . "state = 'released', changed_ms = $now WHERE hex(token_hash) LIKE "
-    . "'$id%'")->{rc}, 0, 'released in the journal alone';
+    . "state = 'revoked', reason = 'leaked', changed_ms = $now WHERE hex(token_hash) LIKE "
+    . "'$id%'")->{rc}, 0, 'revoked in the journal alone';
 $host->restart;
 is lookup($token)->{status}, 410, 'it is over for the table as well';
+is((grep { $_->{id} eq $id }
+    @{$host->request(GET => '/api/v1/allocations')->{json}})[0]{reason},
+    'leaked', 'with its reason');
 
 # one that expired while nobody looked, and the table is lost
 ($token) = grep { $_ ne $token } sort keys %live;

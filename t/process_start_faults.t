@@ -16,13 +16,13 @@ my @cases = (
     # mode, what the caller is told
     ['exit 3', qr/exited with status 3: fatal: told to exit with 3/],
     ['grpc 13',
-        qr/not ready within 1 s: it answers with gRPC status 13: told to fail/],
-    ['plain', qr/not ready within 1 s: it does not speak HTTP\/2/],
-    ['mute', qr/not ready within 1 s: the TLS handshake does not end/],
-    ['late 60', qr/not ready within 1 s: Connection refused/],
+        qr/not ready within 3 s: it answers with gRPC status 13: told to fail/],
+    ['plain', qr/not ready within 3 s: it does not speak HTTP\/2/],
+    ['mute', qr/not ready within 3 s: the TLS handshake does not end/],
+    ['late 60', qr/not ready within 3 s: Connection refused/],
 );
 
-plan tests => 2 * @cases + 11;
+plan tests => 2 * @cases + 15;
 
 my $t = Test::Buildkit->new;
 my ($host, $r);
@@ -31,10 +31,8 @@ my ($host, $r);
 for (@cases) {
     my ($mode, $text) = @$_;
     $t->write('mode', "$mode\n");
-    fresh(startTimeout => '1s');
-    $r = allocate(wait => '30s');
-    is $r->{status}, 503, "$mode: refused";
-    like $r->{json}{error}, $text, "$mode: and why";
+    fresh(startTimeout => '3s');
+    refused($mode, $text);
     $host->stop;
 }
 
@@ -49,6 +47,29 @@ $t->wait_for(sub { lookup($r)->{json}{state} eq 'ready' }, 20,
 is lookup($r)->{json}{workerEndpoint} =~ /^tcp:/ ? 1 : 0, 1,
     'slow: ready later';
 $host->stop;
+
+# somebody else at its port: another authority, and another of our workers
+$t->write('mode', "ok\n");
+fresh(workers => 2);
+allocate() for 1 .. 2;
+$host->stop;
+my $stranger = $t->worker_cert('stranger',
+    'w1.demo.default.workers.buildkit.internal');
+my $w2 = $t->dir . '/state/workers/default_demo_w2';
+for ([$stranger->{cert}, $stranger->{key}, qr/unable to get local issuer/],
+    ["$w2/cert.pem", "$w2/key.pem", qr/hostname mismatch/])
+{
+    my ($cert, $key, $text) = @$_;
+    my $pool = fake_pool($t, options => { startTimeout => '3s' });
+    $pool =~ s/"\{cert\}"/"$cert"/;
+    $pool =~ s/"\{key\}"/"$key"/;
+    unlink $t->dir . '/buildkit.table';
+    $host = $t->host(conf([$pool, '{name: allocator}']));
+    $host->request(DELETE => "/api/v1/allocations/$_->{id}")
+        for @{$host->request(GET => '/api/v1/allocations')->{json}};
+    refused('not verified', qr/not ready within 3 s: TLS handshake: $text/);
+    $host->stop;
+}
 
 # no such program
 $host = $t->host(conf(['{name: process, options: {pool: default/demo, '
@@ -76,6 +97,23 @@ for (['pool: nope', qr/pool "nope" is not namespace\/name/],
         ->{err}, $_->[1], "option $_->[0]";
 }
 
+
+# The worker says why, and the caller still waits: it is tried again.
+sub refused {
+    my ($name, $text) = @_;
+
+    my $caller = ask($host, POST => '/api/v1/workers/allocate',
+        { poolName => 'demo', wait => '30s' });
+    my $w;
+    $t->wait_for(sub {
+        ($w) = @{$host->request(GET => '/api/v1/workers')->{json}};
+        $w->{state} eq 'failed';
+    }, 15, 'the worker to fail');
+    like $w->{message}, $text, "$name: and why";
+    $r = allocate(wait => '0');
+    like $r->{json}{error}, qr/1 failed \(w1: /, "$name: callers hear of it";
+    gone($caller);
+}
 
 sub fresh {
     my (%options) = @_;

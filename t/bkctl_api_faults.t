@@ -52,7 +52,7 @@ my %fault = (
         gatewayEndpoint => 'tcp://x:1' } }, 1, qr/caCert is not PEM/],
 );
 
-plan tests => keys(%fault) * 3 + 14;
+plan tests => keys(%fault) * 3 + 18;
 
 my $n = 0;
 for my $name (sort keys %fault) {
@@ -145,6 +145,21 @@ unlike($got->{out} . $got->{err}, qr/bearer-secret/, 'and never printed');
 $got = $t->run({ env => { %env, BKCTL_TOKEN => "two\nlines" } }, $bkctl,
     'pools');
 like($got->{err}, qr/BKCTL_TOKEN has a character/, 'no header injection');
+
+# a worker that did not start within the wait
+
+$api = fake('slow', $sock, { on => 'release', json => {} }, { on => '.',
+    json => { token => $token, state => 'starting', workerName => 'w1' } });
+$got = $t->run({ env => \%env }, $bkctl, 'run', '--pool', 'p', '--', 'touch',
+    $t->dir . '/touched');
+ok($got->{rc} == 125 && !-e $t->dir . '/touched',
+    'run: a worker that is not ready: nothing is run');
+like($got->{err}, qr{worker w1 of pool default/p is still starting\n +give it},
+    '... said');
+like($t->read('slow.req'), qr/release.*\Q$token\E|\Q$token\E.*release/,
+    '... and given back');
+like($t->run({ env => \%env }, $bkctl, 'allocate', '--pool', 'p')->{err},
+    qr/the worker is still starting/, 'allocate: a note');
 
 
 sub fake {

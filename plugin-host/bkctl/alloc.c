@@ -257,6 +257,27 @@ bk_alloc_id(const json_t *answer, char id[13])
 }
 
 
+int
+bk_alloc_ready(const json_t *answer)
+{
+    const char  *state;
+
+    state = bk_out_string(answer, "state");
+
+    return *state == '\0' || strcmp(state, "ready") == 0;
+}
+
+
+void
+bk_alloc_warn(const json_t *answer)
+{
+    if (!bk_alloc_ready(answer)) {
+        bk_out_note("bkctl: note: the worker is still %s; bkctl workers says "
+                    "when it is ready", bk_out_string(answer, "state"));
+    }
+}
+
+
 char *
 bk_alloc_pool(const bk_args_t *args, char *buf, size_t size)
 {

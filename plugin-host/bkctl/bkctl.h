@@ -276,6 +276,10 @@ int bk_alloc_renew(const bk_args_t *args, const char *token, int fd,
 /* The address that clients use: "tcp://host:port". */
 const char *bk_alloc_endpoint(const json_t *answer);
 const char *bk_alloc_id(const json_t *answer, char id[13]);
+/* Whether its worker can be used; an API that says nothing means yes. */
+int bk_alloc_ready(const json_t *answer);
+/* A line on stderr where it cannot yet. */
+void bk_alloc_warn(const json_t *answer);
 /* "namespace/pool" of the flags. */
 char *bk_alloc_pool(const bk_args_t *args, char *buf, size_t size);
 

@@ -48,6 +48,7 @@ bk_cmd_allocate(const bk_args_t *args)
         return BK_EXIT_FAILED;
     }
 
+    bk_alloc_warn(answer);
     rc = human ? bk_allocate_print(answer, dir) : bk_out_json(answer);
     json_decref(answer);
 
@@ -58,18 +59,12 @@ bk_cmd_allocate(const bk_args_t *args)
 static int
 bk_allocate_print(const json_t *answer, const char *dir)
 {
-    char         id[13], when[64];
-    const char  *state;
+    char  id[13], when[64];
 
     bk_time_relative(bk_out_string(answer, "expiresAt"), when, sizeof(when));
-    state = bk_out_string(answer, "state");
 
     printf("allocation %s\n", bk_alloc_id(answer, id));
     printf("worker     %s\n", bk_out_text(answer, "workerName"));
-
-    if (*state && strcmp(state, "ready") != 0) {
-        printf("state      %s\n", bk_out_text(answer, "state"));
-    }
 
     printf("gateway    %s\n", bk_alloc_endpoint(answer));
     printf("expires    %s\n", when);

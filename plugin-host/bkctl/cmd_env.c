@@ -48,6 +48,7 @@ bk_cmd_env(const bk_args_t *args)
         goto failed;
     }
 
+    bk_alloc_warn(answer);
     bk_env_print(answer, dir);
     json_decref(answer);
 

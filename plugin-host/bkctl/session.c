@@ -42,8 +42,7 @@ static void bk_session_schedule(bk_session_t *s, const json_t *answer);
 int
 bk_session_open(bk_session_t *s, const bk_args_t *args)
 {
-    char         pool[700];
-    const char  *state;
+    char  pool[700];
 
     memset(s, 0, sizeof(bk_session_t));
     s->args = args;
@@ -60,12 +59,12 @@ bk_session_open(bk_session_t *s, const bk_args_t *args)
 
     bk_alloc_id(s->answer, s->id);
     bk_session_schedule(s, s->answer);
-    state = bk_out_string(s->answer, "state");
 
-    if (*state && strcmp(state, "ready") != 0) {
+    if (!bk_alloc_ready(s->answer)) {
         bk_out_error("worker %s of pool %s is still %s",
                      bk_out_text(s->answer, "workerName"),
-                     bk_alloc_pool(args, pool, sizeof(pool)), state);
+                     bk_alloc_pool(args, pool, sizeof(pool)),
+                     bk_out_string(s->answer, "state"));
         bk_out_hint("give it more time: --wait 5m; bkctl workers says how "
                     "it does");
         return -1;

@@ -220,6 +220,34 @@ bk_adopt(bk_worker_t *w, int *ready)
 }
 
 
+/*
+ * A worker that the configuration has no more (fewer of them than in our
+ * last run) may finish its builds and ends then.
+ */
+
+void
+bk_adopt_retire(bk_worker_t *w)
+{
+    int               ready;
+    char              path[BK_PATH_MAX];
+    const bk_host_t  *h;
+
+    h = w->p->host;
+
+    if (access(bk_text_path(path, w->dir, BK_ADOPT_FILE), F_OK) != 0) {
+        return;
+    }
+
+    if (bk_adopt(w, &ready) == 1) {
+        h->log(h, BK_LOG_INFO, "worker %s/%s: is not configured any more, "
+               "told to stop (pid %d)", w->p->pool, w->name, (int) w->pid);
+        (void) pidfd_send_signal(w->pidfd, SIGTERM, NULL, 0);
+    }
+
+    bk_adopt_forget(w);
+}
+
+
 void
 bk_adopt_ended(bk_worker_t *w, char *text, size_t size, int *taken)
 {

@@ -24,6 +24,7 @@ static int bk_process_check(void *ctx, bk_err_t *err);
 static int bk_process_pool_valid(const char *pool);
 static void bk_process_arch(bk_process_t *p);
 static int bk_process_start(void *ctx, bk_err_t *err);
+static void bk_process_retire(bk_process_t *p);
 static void bk_process_stop(void *ctx);
 static void bk_process_destroy(void *ctx);
 static int bk_process_want(void *ctx, bk_str_t pool, bk_str_t name,
@@ -313,8 +314,26 @@ bk_process_start(void *ctx, bk_err_t *err)
     }
 
     h->snapshot_commit(h);
+    bk_process_retire(p);
 
     return 0;
+}
+
+
+/* After the commit, which has failed their allocations. */
+
+static void
+bk_process_retire(bk_process_t *p)
+{
+    unsigned      i;
+    bk_worker_t   w;
+
+    for (i = (unsigned) p->nworkers; i < BK_WORKERS_MAX; i++) {
+        memset(&w, 0, sizeof(w));
+        bk_worker_init(p, &w, i + 1);
+        bk_adopt_retire(&w);
+        bk_worker_free(&w);
+    }
 }
 
 

@@ -161,6 +161,8 @@ void bk_adopt_note(bk_worker_t *w, int ready);      /* writes the run file */
 void bk_adopt_forget(bk_worker_t *w);
 /* 1: it runs and w knows it; 0: there was none; -1: it is gone */
 int bk_adopt(bk_worker_t *w, int *ready);
+/* stops what is left of a worker that is not configured any more */
+void bk_adopt_retire(bk_worker_t *w);
 /* says in words how it ended, and reaps it */
 void bk_adopt_ended(bk_worker_t *w, char *text, size_t size, int *taken);
 

@@ -56,7 +56,7 @@ like($server, qr/Serial Number:\s+(?:[0-9a-f]{2}:){15}[0-9a-f]{2}\n/,
     'a serial of 128 bits');
 like($server, qr/DNS:gw\.example\.com, DNS:localhost, IP Address:127\.0\.0\.1/,
     'its names');
-like($server, qr/IP Address:0:0:0:0:0:0:0:1, DNS:alt\.example, IP.*:10\.1\.2\.3/,
+like($server, qr/:0:0:0:0:0:0:0:1, DNS:alt\.example, IP.*:10\.1\.2\.3/,
     'all of them');
 like($server, qr/TLS Web Server Authentication\n/, 'for servers alone');
 like($server, qr/Authority Key Identifier/, 'AKI');

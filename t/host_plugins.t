@@ -61,7 +61,8 @@ is($r->{rc}, 0, 'a plugin of 1.0 is taken') or diag($r->{err});
 
 chmod 0777, "$bin/plugins/old_1_0.so";
 $r = check("  - {name: old_1_0}\n");
-ok($> != 0 || ($r->{rc} == 1 && $r->{err} =~ /not safe to load as root: others/),
+ok($> != 0 || ($r->{rc} == 1
+    && $r->{err} =~ /not safe to load as root: others/),
     'root takes none that others may write');
 chmod 0755, "$bin/plugins/old_1_0.so";
 

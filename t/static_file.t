@@ -59,9 +59,11 @@ is($facts->{pools}{'team/shared'}{shared}, JSON::true(), 'a shared pool');
 
 # bad ones: [what to replace, with what, what the log says]
 my @bad = (
-    [qr/tlsName: localhost, /, '', qr/:4: .*\[0\]: the key "tlsName" is missing/],
+    [qr/tlsName: localhost, /, '',
+        qr/:4: .*\[0\]: the key "tlsName" is missing/],
     [qr/default\/demo\n/, "demo\n", qr/:2: pools\.0\.name: must be namespace/],
-    [qr/127\.0\.0\.1:7001/, 'localhost:7001', qr/:4: .*endpoint: must be a numer/],
+    [qr/127\.0\.0\.1:7001/, 'localhost:7001',
+        qr/:4: .*endpoint: must be a numer/],
     [qr/127\.0\.0\.1:7001/, '127.0.0.1:0', qr/endpoint: must be/],
     [qr/127\.0\.0\.1:7001/, '127.0.0.1:70000', qr/endpoint: must be/],
     [qr/name: w2/, 'name: w1', qr/:5: .*worker w1 is given twice/],

@@ -31,6 +31,14 @@ static const int  bk_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
 #define BK_SIGNALS  (sizeof(bk_signals) / sizeof(bk_signals[0]))
 
 
+typedef struct {
+    const char  *path;          /* of the configuration */
+    int          test;
+    int          list;
+} bk_main_args_t;
+
+
+static int bk_main_arguments(int argc, char **argv, bk_main_args_t *args);
 static int bk_main_check(bk_core_t *core, bk_err_t *err);
 static int bk_main_run(bk_core_t *core);
 static int bk_main_start(bk_core_t *core, bk_err_t *err);
@@ -60,14 +68,81 @@ static const struct option  bk_main_options[] = {
 int
 main(int argc, char **argv)
 {
-    int          c, test = 0, list = 0, rc;
-    char         dir[PATH_MAX];
-    bk_err_t     err;
-    bk_core_t    core;
-    const char  *path = "/etc/buildkit-gateway/plugin-host.yaml";
+    int             rc;
+    char            dir[PATH_MAX];
+    bk_err_t        err;
+    bk_core_t       core;
+    bk_main_args_t  args;
 
     memset(&core, 0, sizeof(core));
     memset(&err, 0, sizeof(err));
+    memset(&args, 0, sizeof(args));
+
+    rc = bk_main_arguments(argc, argv, &args);
+    if (rc != -1) {
+        return rc;
+    }
+
+    umask(077);
+    signal(SIGPIPE, SIG_IGN);
+
+    if (bk_plugins_dir(dir, sizeof(dir), &err) != 0) {
+        fprintf(stderr, "buildkit-plugin-host: %s\n", err.text);
+        return 1;
+    }
+
+    core.plugins = bk_plugins_new(&core, dir);
+
+    if (args.list) {
+        rc = bk_plugins_list(core.plugins) == 0 ? 0 : 1;
+        bk_plugins_free(&core.plugins);
+        return rc;
+    }
+
+    event_set_log_callback(bk_main_libevent);
+    core.base = event_base_new();
+    if (core.base == NULL) {
+        abort();
+    }
+
+    core.httpd = bk_httpd_new(core.base);
+
+    if (bk_conf_new(&core.conf, args.path, &err) != 0
+        || bk_main_check(&core, &err) != 0)
+    {
+        fprintf(stderr, "buildkit-plugin-host: %s%s%s%s\n", err.text,
+                err.hint[0] ? " (" : "", err.hint, err.hint[0] ? ")" : "");
+        rc = 1;
+
+    } else if (args.test) {
+        printf("buildkit-plugin-host: %s is good\n", args.path);
+        rc = 0;
+
+    } else {
+        rc = bk_main_run(&core);
+    }
+
+    bk_httpd_drop(core.httpd);
+    bk_plugins_free(&core.plugins);
+    bk_httpd_free(&core.httpd);
+    bk_model_free(&core.model);
+    bk_ca_free(&core.ca);
+    bk_conf_free(&core.conf);
+    event_base_free(core.base);
+    libevent_global_shutdown();
+
+    return rc;
+}
+
+
+/* The exit status, or -1 to go on. */
+
+static int
+bk_main_arguments(int argc, char **argv, bk_main_args_t *args)
+{
+    int  c;
+
+    args->path = "/etc/buildkit-gateway/plugin-host.yaml";
 
     while ((c = getopt_long(argc, argv, "c:tvh", bk_main_options, NULL))
            != -1)
@@ -75,15 +150,15 @@ main(int argc, char **argv)
         switch (c) {
 
         case 'c':
-            path = optarg;
+            args->path = optarg;
             break;
 
         case 't':
-            test = 1;
+            args->test = 1;
             break;
 
         case 'l':
-            list = 1;
+            args->list = 1;
             break;
 
         case 'v':
@@ -108,58 +183,7 @@ main(int argc, char **argv)
         return 2;
     }
 
-    umask(077);
-    signal(SIGPIPE, SIG_IGN);
-
-    if (bk_plugins_dir(dir, sizeof(dir), &err) != 0) {
-        fprintf(stderr, "buildkit-plugin-host: %s\n", err.text);
-        return 1;
-    }
-
-    core.plugins = bk_plugins_new(&core, dir);
-
-    if (list) {
-        rc = bk_plugins_list(core.plugins) == 0 ? 0 : 1;
-        bk_plugins_free(&core.plugins);
-        return rc;
-    }
-
-    event_set_log_callback(bk_main_libevent);
-    core.base = event_base_new();
-    if (core.base == NULL) {
-        abort();
-    }
-
-    core.httpd = bk_httpd_new(core.base);
-
-    rc = bk_conf_new(&core.conf, path, &err);
-
-    if (rc == 0) {
-        rc = bk_main_check(&core, &err);
-    }
-
-    if (rc != 0) {
-        fprintf(stderr, "buildkit-plugin-host: %s%s%s%s\n", err.text,
-                err.hint[0] ? " (" : "", err.hint, err.hint[0] ? ")" : "");
-        rc = 1;
-
-    } else if (test) {
-        printf("buildkit-plugin-host: %s is good\n", path);
-
-    } else {
-        rc = bk_main_run(&core);
-    }
-
-    bk_httpd_drop(core.httpd);
-    bk_plugins_free(&core.plugins);
-    bk_httpd_free(&core.httpd);
-    bk_model_free(&core.model);
-    bk_ca_free(&core.ca);
-    bk_conf_free(&core.conf);
-    event_base_free(core.base);
-    libevent_global_shutdown();
-
-    return rc;
+    return -1;
 }
 
 

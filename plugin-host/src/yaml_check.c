@@ -1,6 +1,7 @@
 /*
- * The walk of a YAML document along a libcyaml schema.  See bk_yaml.h.  A message never holds a string's value: it
- * may be a token.  A key's name is shown, cut to 40 bytes.
+ * The walk of a YAML document along a libcyaml schema.  See bk_yaml.h.  A
+ * message never holds a string's value: it may be a token.  A key's name is
+ * shown, cut to 40 bytes.
  */
 
 #include <errno.h>

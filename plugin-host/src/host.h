@@ -29,8 +29,10 @@ struct bk_core_s {
 /* host_api.c: fills what a plugin may call; priv is the plugin's instance */
 void bk_host_api(bk_host_t *host, bk_plugin_inst_t *p);
 
-/* notify.c: one datagram to systemd, "READY=1", where it listens */
+/* system.c: one datagram to systemd, "READY=1", where it listens; and as many
+ * descriptors as we may have, since each client that waits holds one */
 void bk_notify(const char *text);
+void bk_more_descriptors(void);
 
 /* api.c: the endpoints that need no plugin */
 int bk_api_routes(bk_core_t *core, bk_err_t *err);

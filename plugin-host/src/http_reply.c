@@ -12,6 +12,7 @@
 
 #include "err.h"
 #include "httpd_int.h"
+#include "log.h"
 
 
 static const char *bk_http_phrase(int status);
@@ -29,6 +30,9 @@ bk_httpd_reply(bk_request_t *r, int status, const char *type, bk_str_t body)
     struct evbuffer  *out;
 
     bk_http_count(r->route, status);
+
+    bk_log(BK_LOG_DEBUG, "http", "%s %s %s: %d", c ? c->client : "gone",
+           r->h.method ? r->h.method : "-", r->path ? r->path : "-", status);
 
     if (c == NULL) {
         bk_request_free(r);

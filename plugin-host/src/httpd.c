@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -17,11 +15,10 @@
 #include "log.h"
 
 
-static int bk_httpd_unix(const char *path, bk_err_t *err);
-static int bk_httpd_stale(const struct sockaddr_un *sun, bk_err_t *err);
-static int bk_httpd_tcp(const char *spec, bk_err_t *err);
 static void bk_httpd_accepted(struct evconnlistener *l, evutil_socket_t fd,
     struct sockaddr *sa, int len, void *data);
+static void bk_httpd_full(struct evconnlistener *l, void *data);
+static void bk_httpd_resume(evutil_socket_t fd, short what, void *data);
 static void bk_httpd_client(int fd, const struct sockaddr *sa, char *buf,
     size_t size);
 static int bk_httpd_match(const char *pattern, const char *target,
@@ -51,8 +48,8 @@ bk_httpd_listen(bk_httpd_t *h, int which, const char *spec, bk_err_t *err)
     int             fd;
     bk_listener_t  *l;
 
-    fd = strncmp(spec, "unix:", 5) == 0 ? bk_httpd_unix(spec + 5, err)
-                                        : bk_httpd_tcp(spec, err);
+    fd = strncmp(spec, "unix:", 5) == 0 ? bk_http_unix(spec + 5, err)
+                                        : bk_http_tcp(spec, err);
     if (fd == -1) {
         return -1;
     }
@@ -67,9 +64,12 @@ bk_httpd_listen(bk_httpd_t *h, int which, const char *spec, bk_err_t *err)
     l->listener = evconnlistener_new(h->base, bk_httpd_accepted, l,
                                      LEV_OPT_CLOSE_ON_FREE
                                      | LEV_OPT_CLOSE_ON_EXEC, 511, fd);
-    if (l->listener == NULL) {
+    l->resume = evtimer_new(h->base, bk_httpd_resume, l);
+    if (l->listener == NULL || l->resume == NULL) {
         abort();
     }
+
+    evconnlistener_set_error_cb(l->listener, bk_httpd_full);
 
     if (spec[0] == 'u') {
         l->path = strdup(spec + 5);
@@ -85,121 +85,6 @@ bk_httpd_listen(bk_httpd_t *h, int which, const char *spec, bk_err_t *err)
 }
 
 
-static int
-bk_httpd_unix(const char *path, bk_err_t *err)
-{
-    int                 fd;
-    char               *slash;
-    struct sockaddr_un  sun;
-
-    memset(&sun, 0, sizeof(sun));
-    sun.sun_family = AF_UNIX;
-
-    if (strlen(path) >= sizeof(sun.sun_path)) {
-        return bk_err_set(err, 400, "BadListen", "unix:%s: the path is too "
-                          "long for a socket", path);
-    }
-
-    snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
-
-    slash = strrchr(sun.sun_path, '/');
-    if (slash != NULL && slash != sun.sun_path) {
-        /* others must get through to the socket; it has its own mode */
-        *slash = '\0';
-        if (mkdir(sun.sun_path, 0755) == 0) {
-            (void) chmod(sun.sun_path, 0755);
-        }
-        *slash = '/';
-    }
-
-    if (bk_httpd_stale(&sun, err) != 0) {
-        return -1;
-    }
-
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (fd == -1 || bind(fd, (struct sockaddr *) &sun, sizeof(sun)) == -1
-        || chmod(path, 0660) == -1)
-    {
-        bk_err_set(err, 500, "CannotListen", "unix:%s: %s", path,
-                   strerror(errno));
-        if (fd != -1) {
-            close(fd);
-        }
-
-        return -1;
-    }
-
-    return fd;
-}
-
-
-/* A socket that its owner left behind is removed, a live one is not. */
-
-static int
-bk_httpd_stale(const struct sockaddr_un *sun, bk_err_t *err)
-{
-    int          fd, rc, e;
-    struct stat  st;
-
-    if (lstat(sun->sun_path, &st) == -1) {
-        return 0;
-    }
-
-    if (!S_ISSOCK(st.st_mode)) {
-        return bk_err_set(err, 409, "InUse", "unix:%s: something that is no "
-                          "socket is there", sun->sun_path);
-    }
-
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    rc = connect(fd, (const struct sockaddr *) sun, sizeof(*sun));
-    e = errno;
-    close(fd);
-
-    if (rc == -1 && e == ECONNREFUSED) {
-        (void) unlink(sun->sun_path);
-        return 0;
-    }
-
-    return bk_err_set(err, 409, "InUse", "unix:%s: somebody listens there "
-                      "already", sun->sun_path);
-}
-
-
-static int
-bk_httpd_tcp(const char *spec, bk_err_t *err)
-{
-    int                      fd, on = 1, len = sizeof(struct sockaddr_storage);
-    struct sockaddr_storage  ss;
-
-    memset(&ss, 0, sizeof(ss));
-
-    if (evutil_parse_sockaddr_port(spec, (struct sockaddr *) &ss, &len)
-        != 0)
-    {
-        return bk_err_set(err, 400, "BadListen", "%s is no ADDRESS:PORT",
-                          spec);
-    }
-
-    fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (fd == -1
-        || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == -1
-        || bind(fd, (struct sockaddr *) &ss, (socklen_t) len) == -1)
-    {
-        bk_err_set(err, errno == EADDRINUSE ? 409 : 500, "CannotListen",
-                   "cannot listen on %s: %s", spec, strerror(errno));
-        if (fd != -1) {
-            close(fd);
-        }
-
-        return -1;
-    }
-
-    return fd;
-}
-
-
 void
 bk_httpd_close(bk_httpd_t *h)
 {
@@ -208,6 +93,7 @@ bk_httpd_close(bk_httpd_t *h)
     while ((l = h->listeners) != NULL) {
         h->listeners = l->next;
         evconnlistener_free(l->listener);
+        event_free(l->resume);
 
         if (l->path != NULL) {
             (void) unlink(l->path);
@@ -264,6 +150,34 @@ bk_httpd_accepted(struct evconnlistener *l, evutil_socket_t fd,
 
     bk_httpd_client(fd, sa, client, sizeof(client));
     bk_httpd_accept(listener->httpd, listener->which, fd, client);
+}
+
+
+/* No descriptor is left: trying again at once would only turn the loop. */
+
+static void
+bk_httpd_full(struct evconnlistener *l, void *data)
+{
+    int              e = EVUTIL_SOCKET_ERROR();
+    bk_listener_t   *listener = data;
+    struct timeval   tv = { 0, 500000 };
+
+    bk_log(BK_LOG_WARN, "http", "cannot accept a connection: %s",
+           strerror(e));
+    evconnlistener_disable(l);
+    evtimer_add(listener->resume, &tv);
+}
+
+
+static void
+bk_httpd_resume(evutil_socket_t fd, short what, void *data)
+{
+    bk_listener_t  *listener = data;
+
+    (void) fd;
+    (void) what;
+
+    evconnlistener_enable(listener->listener);
 }
 
 

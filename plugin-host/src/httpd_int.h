@@ -91,6 +91,7 @@ struct bk_listener_s {
     bk_listener_t           *next;
     bk_httpd_t              *httpd;
     struct evconnlistener   *listener;
+    struct event            *resume;    /* after descriptors ran out */
     char                    *path;      /* of a unix socket */
     int                      which;
 };
@@ -113,6 +114,10 @@ long bk_http_head_end(const char *text, size_t len);
 int bk_http_parse(char *head, size_t len, bk_http_head_t *h, bk_err_t *err);
 /* Decodes %XX in place; -1 for a bad or control character. */
 int bk_http_decode(char *s, int plus);
+
+/* http_socket.c: a bound socket, or -1 with *err */
+int bk_http_unix(const char *path, bk_err_t *err);
+int bk_http_tcp(const char *spec, bk_err_t *err);
 
 /* http_conn.c */
 void bk_conn_new(bk_httpd_t *h, int which, int fd, const char *client);

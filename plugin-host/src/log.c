@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #define BK_LOG_LINE  4096
 
 
+static void bk_log_write(const char *line, size_t len);
 static size_t bk_log_text(char *line, size_t size, const char *when, int level,
     const char *who, const char *msg);
 static size_t bk_log_json(char *line, size_t size, const char *when, int level,
@@ -107,7 +109,6 @@ bk_log_v(int level, const char *who, const char *fmt, va_list args)
 {
     char             line[BK_LOG_LINE], msg[BK_LOG_LINE / 2], when[32], *p;
     size_t           len;
-    ssize_t          n;
     struct timespec  ts;
 
     if (level > bk_log_max || level < BK_LOG_ERROR) {
@@ -133,8 +134,22 @@ bk_log_v(int level, const char *who, const char *fmt, va_list args)
         len = bk_log_text(line, sizeof(line), when, level, who, msg);
     }
 
-    n = write(bk_log_fd, line, len);
-    (void) n;
+    bk_log_write(line, len);
+}
+
+
+/* A pipe that says it is writable has room for PIPE_BUF bytes: a line. */
+
+static void
+bk_log_write(const char *line, size_t len)
+{
+    ssize_t        n;
+    struct pollfd  pfd = { bk_log_fd, POLLOUT, 0 };
+
+    if (poll(&pfd, 1, 0) == 1 && (pfd.revents & POLLOUT)) {
+        n = write(bk_log_fd, line, len);
+        (void) n;
+    }
 }
 
 

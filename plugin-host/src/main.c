@@ -85,6 +85,7 @@ main(int argc, char **argv)
 
     umask(077);
     signal(SIGPIPE, SIG_IGN);
+    bk_more_descriptors();
 
     if (bk_plugins_dir(dir, sizeof(dir), &err) != 0) {
         fprintf(stderr, "buildkit-plugin-host: %s\n", err.text);

@@ -1,13 +1,20 @@
-/* Telling systemd how we are: sd_notify() without its library.  See host.h. */
+/*
+ * What the host says to systemd and asks of the kernel: sd_notify() without
+ * its library, descriptors.  See host.h.
+ */
 
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "host.h"
+
+
+#define BK_FILES  16384
 
 
 void
@@ -40,5 +47,17 @@ bk_notify(const char *text)
                       (socklen_t) (offsetof(struct sockaddr_un, sun_path)
                                    + len));
         close(fd);
+    }
+}
+
+
+void
+bk_more_descriptors(void)
+{
+    struct rlimit  rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < BK_FILES) {
+        rl.rlim_cur = rl.rlim_max < BK_FILES ? rl.rlim_max : BK_FILES;
+        (void) setrlimit(RLIMIT_NOFILE, &rl);
     }
 }

@@ -19,6 +19,7 @@ use IO::Socket::SSL;
 my %o;
 GetOptions(\%o, qw(port=i cert=s key=s ca=s mode=s name=s)) or exit 2;
 $| = 1;
+$SIG{PIPE} = 'IGNORE';
 
 my @kept;
 my ($mode, $n) = mode();

@@ -184,6 +184,8 @@ bk_worker_begin(bk_worker_t *w, bk_err_t *err)
         bk_text_clean(text, sizeof(text), "%s ended while the gateway's "
                       "control process was down%s%s", bk_worker_program(w),
                       line[0] == '\0' ? "" : ": ", line);
+        h->log(h, BK_LOG_WARN, "worker %s/%s: %s", w->p->pool, w->name,
+               text);
         bk_worker_put(w, BK_WORKER_FAILED, text);
         return 0;
     }

@@ -144,6 +144,13 @@ main(int argc, char **argv)
         storm_expire(&s);
     }
 
+    for (i = 0; i < s.nctx; i++) {
+        SSL_CTX_free(s.ctx[i]);
+    }
+
+    free(s.conns);
+    close(s.epoll);
+
     return 0;
 }
 

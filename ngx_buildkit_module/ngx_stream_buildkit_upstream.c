@@ -223,7 +223,19 @@ ngx_stream_buildkit_upstream_notify(ngx_peer_connection_t *pc, void *data,
     c = pc->connection;
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
 
-    if (c->ssl && !ctx->session_set) {
+    if (c->ssl == NULL) {
+        return;
+    }
+
+    /*
+     * What comes from the client comes in pieces as large as a TLS record
+     * can be: gathering it in another 16K first costs a copy of each byte
+     * and those 16K for as long as the connection lives.
+     */
+
+    c->ssl->buffer = 0;
+
+    if (!ctx->session_set) {
 
         /* only a setting that the load-time check does not know can do it */
 

@@ -150,7 +150,7 @@ struct bk_allocator_s {
     bk_timer_t            *restoring;   /* waits for workers no longer */
     bk_timer_t            *prune;
     int                    snapshot;    /* the first one is still open */
-    int                    lost;        /* pending rows are given up */
+    unsigned               nrestored;   /* live rows that were found */
     int                    quiet;       /* the journal knows already */
     int                    stopping;
 };

@@ -18,7 +18,9 @@
 #define BK_RESTORE_ENDED     BK_HOUR
 
 
-static int bk_restore_collect(const bk_row_t *row, void *data);
+static int bk_restore_row(const bk_row_t *row, void *data);
+static int bk_restore_place(bk_allocator_t *a, const bk_row_t *row,
+    bk_err_t *err);
 static int bk_restore_put(bk_allocator_t *a, const bk_row_t *row,
     bk_err_t *err);
 static void bk_restore_ended(bk_allocator_t *a, const bk_row_t *row);
@@ -30,45 +32,33 @@ static int bk_restore_fail(bk_allocator_t *a, bk_pending_t *p,
 int
 bk_restore_start(bk_allocator_t *a, bk_err_t *err)
 {
+    int               rc;
     uint64_t          now;
-    unsigned          live;
-    bk_pending_t     *p, *next;
     const bk_host_t  *h;
 
     h = a->host;
     now = h->now_ms(h);
-    live = 0;
-
-    /* all of them first: what follows writes the journal */
-    if (bk_journal_each(a->journal, now > BK_RESTORE_ENDED
-                                    ? now - BK_RESTORE_ENDED : 0,
-                        bk_restore_collect, a, err) != 0)
-    {
-        return -1;
-    }
 
     h->snapshot_begin(h);
     a->snapshot = 1;
 
-    for (p = TAILQ_FIRST(&a->pendings); p != NULL; p = next) {
-        next = TAILQ_NEXT(p, link);
-
-        if (p->row.state >= BK_ALLOC_EXPIRED) {
-            bk_restore_ended(a, &p->row);
-            bk_restore_drop(a, &p);
-            continue;
-        }
-
-        live++;
-    }
-
-    if (live > 0) {
-        h->log(h, BK_LOG_INFO, "the journal holds %u live allocations",
-               live);
-    }
-
     a->restoring = h->timer_new(h, bk_restore_give_up, a);
     h->timer_set(a->restoring, BK_RESTORE_SNAPSHOT);
+
+    a->quiet++;
+    rc = bk_journal_each(a->journal, now > BK_RESTORE_ENDED
+                                     ? now - BK_RESTORE_ENDED : 0,
+                         bk_restore_row, a, err);
+    a->quiet--;
+
+    if (rc != 0) {
+        return -1;
+    }
+
+    if (a->nrestored > 0) {
+        h->log(h, BK_LOG_INFO, "the journal holds %u live allocations",
+               a->nrestored);
+    }
 
     bk_restore_run(a);
 
@@ -76,12 +66,31 @@ bk_restore_start(bk_allocator_t *a, bk_err_t *err)
 }
 
 
+/*
+ * Most rows need nothing but to be put.  The others are kept for when the
+ * journal can be written: it is being read just now.
+ */
+
 static int
-bk_restore_collect(const bk_row_t *row, void *data)
+bk_restore_row(const bk_row_t *row, void *data)
 {
     bk_allocator_t *a = data;
 
+    bk_err_t       err;
     bk_pending_t  *p;
+
+    if (row->state >= BK_ALLOC_EXPIRED) {
+        bk_restore_ended(a, row);
+        return 0;
+    }
+
+    a->nrestored++;
+
+    if (row->expires_ms > a->host->now_ms(a->host)
+        && bk_restore_place(a, row, &err) == 0)
+    {
+        return 0;
+    }
 
     p = malloc(sizeof(bk_pending_t));
 
@@ -91,6 +100,42 @@ bk_restore_collect(const bk_row_t *row, void *data)
 
     p->row = *row;
     TAILQ_INSERT_TAIL(&a->pendings, p, link);
+
+    return 0;
+}
+
+
+/* On its worker, which is started if need be.  -1: 404: not there so far. */
+
+static int
+bk_restore_place(bk_allocator_t *a, const bk_row_t *row, bk_err_t *err)
+{
+    bk_row_t           live;
+    const bk_host_t   *h;
+    bk_worker_info_t   worker;
+
+    h = a->host;
+
+    if (h->worker_find(h, bk_str(row->pool), bk_str(row->worker), &worker)
+        != 0)
+    {
+        return bk_fail(err, 404, "WorkerNotFound", NULL,
+                       "its worker is not known so far");
+    }
+
+    live = *row;
+    live.state = worker.state == BK_WORKER_READY ? BK_ALLOC_READY
+                                                 : BK_ALLOC_STARTING;
+
+    if (bk_restore_put(a, &live, err) != 0) {
+        return -1;
+    }
+
+    if (worker.state == BK_WORKER_STOPPED) {
+        /* or its owner sees for itself, when it comes */
+        (void) h->worker_want(h, bk_str(row->pool), bk_str(row->worker), 1,
+                              NULL);
+    }
 
     return 0;
 }
@@ -153,7 +198,6 @@ bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
     bk_err_t          err;
     const bk_host_t  *h;
     bk_alloc_info_t   info;
-    bk_worker_info_t  worker;
 
     h = a->host;
     now = h->now_ms(h);
@@ -183,34 +227,21 @@ bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
                               now, &err) == 0;
     }
 
-    if (h->worker_find(h, bk_str(p->row.pool), bk_str(p->row.worker),
-                       &worker) != 0)
-    {
-        return 0;
+    if (bk_restore_place(a, &p->row, &err) == 0) {
+        return 1;
     }
 
-    p->row.state = worker.state == BK_WORKER_READY ? BK_ALLOC_READY
-                                                   : BK_ALLOC_STARTING;
+    if (err.code < 500 && err.code != 404) {
+        /* its worker failed meanwhile: that will not change */
+        return bk_restore_fail(a, p, err.text);
+    }
 
-    if (bk_restore_put(a, &p->row, &err) != 0) {
-        if (err.code < 500 && err.code != 404) {
-            /* its worker failed meanwhile: that will not change */
-            return bk_restore_fail(a, p, err.text);
-        }
-
+    if (err.code != 404) {
         h->log(h, BK_LOG_WARN, "allocation %s: cannot be put back yet: %s",
                bk_token_id(p->row.hash, id), err.text);
-        return 0;
     }
 
-    if (worker.state == BK_WORKER_STOPPED
-        || worker.state == BK_WORKER_FAILED)
-    {
-        (void) h->worker_want(h, bk_str(p->row.pool), bk_str(p->row.worker),
-                              1, NULL);
-    }
-
-    return 1;
+    return 0;
 }
 
 

@@ -73,17 +73,21 @@ bk_table_load(const bk_table_word_t *word)
 }
 
 
-/* Copies len bytes (a multiple of 8, both aligned) word by word. */
+/*
+ * Copies len bytes (a multiple of 8) word by word.  src is aligned; dst need
+ * not be: the structures of workers and pools ask for four bytes only.
+ */
 static inline void
 bk_table_copy(void *dst, const void *src, size_t len)
 {
     size_t                  i;
-    bk_table_word_t        *to = dst;
+    uint64_t                word;
     const bk_table_word_t  *from = src;
 
     BK_TABLE_UNROLL
     for (i = 0; i < len / 8; i++) {
-        to[i] = bk_table_load(&from[i]);
+        word = bk_table_load(&from[i]);
+        memcpy((uint8_t *) dst + i * 8, &word, 8);
     }
 }
 

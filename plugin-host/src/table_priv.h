@@ -75,16 +75,17 @@ bk_table_store(void *word, uint64_t value)
 }
 
 
-/* len is a multiple of 8, both are aligned to 8. */
+/* len is a multiple of 8; dst is aligned to 8, src need not be. */
 static inline void
 bk_table_store_words(void *dst, const void *src, size_t len)
 {
-    size_t                  i;
-    bk_table_word_t        *to = dst;
-    const bk_table_word_t  *from = src;
+    size_t            i;
+    uint64_t          word;
+    bk_table_word_t  *to = dst;
 
     for (i = 0; i < len / 8; i++) {
-        bk_table_store(&to[i], from[i]);
+        memcpy(&word, (const uint8_t *) src + i * 8, 8);
+        bk_table_store(&to[i], word);
     }
 }
 

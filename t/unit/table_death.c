@@ -10,6 +10,7 @@
  */
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
@@ -167,6 +168,10 @@ tt_child(void)
 {
     size_t       i;
     bk_table_t  *t;
+
+    /* our parent may fail: do not stay behind, stopped */
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
 
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == -1) {
         _exit(1);

@@ -24,11 +24,12 @@ my $port = $t->port('api');
 
 # Sends bytes, returns all that comes until the server closes.
 sub raw {
-    my ($bytes) = @_;
+    my ($bytes, $half) = @_;
     my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") or die $!;
     local $SIG{PIPE} = 'IGNORE';
     print $s $bytes;
     $s->flush;
+    shutdown $s, 1 if $half;
     my $text = '';
     my $select = IO::Select->new($s);
     while ($select->can_read(15)) {
@@ -106,6 +107,8 @@ like($ok, qr{^Content-Type: application/json\r$}m, 'JSON');
 my $two = raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     . "GET /healthz HTTP/1.1\r\n$end");
 is(scalar(() = $two =~ m{HTTP/1\.1 200}g), 2, 'two on one connection');
+like(raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 1), qr/^HTTP\/1\.1 200/,
+    'a client that says no more still reads');
 like(raw("HEAD /api/v1/pools HTTP/1.1\r\n$end"),
     qr/Content-Length: [1-9]\d*\r.*\r\n\r\n\z/s, 'HEAD has no body');
 like(raw("GET /healthz HTTP/1.0\r\n\r\n"), qr/^HTTP\/1\.1 200.*close/s,

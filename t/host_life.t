@@ -96,7 +96,12 @@ is((stat $t->dir . '/own.txt')[2] & 07777, 0600, 'which is ours');
 my $conf = $t->read($h->{conf});
 $t->write($h->{conf}, $conf =~ s/level: info/level: warn/r);
 $h->kill('HUP');
-$t->wait_for(sub { ($t->read('own.txt') // '') eq '' && 1 }, 2, 'silence');
+$t->wait_for(sub { $t->read('own.txt') =~ /level and format were reloaded/ },
+    5, 'word of the reload');
+static([1]);
+$t->wait_for(sub { state_of($h, 39) eq 'released' }, 5, 'a change');
+unlike($t->read('own.txt'), qr/"info".*allocations"/,
+    'what is below the new level is not written');
 $t->write($h->{conf}, "nonsense: 1\n");
 $h->kill('HUP');
 $t->wait_for(sub { ($t->read('own.txt') // '') =~ /nothing was reloaded/ }, 5,

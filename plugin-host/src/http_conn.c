@@ -113,10 +113,21 @@ bk_conn_read(struct bufferevent *bev, void *data)
 static void
 bk_conn_event(struct bufferevent *bev, short what, void *data)
 {
-    (void) bev;
-    (void) what;
+    bk_conn_t  *c = data;
 
-    bk_conn_close(data);
+    (void) bev;
+
+    /* a client that only says no more still gets its answer; but one whose
+     * answer is being worked on is taken to have gone */
+    if (c->state == BK_CONN_WRITE
+        && what == (BEV_EVENT_READING | BEV_EVENT_EOF))
+    {
+        c->close = 1;
+        c->linger = 0;
+        return;
+    }
+
+    bk_conn_close(c);
 }
 
 

@@ -409,10 +409,16 @@ bk_main_reload(bk_core_t *core)
         return;
     }
 
-    bk_log_set(fresh->log.level, fresh->log.format);
+    /* said under either level */
+    if (fresh->log.level > bk_log_level()) {
+        bk_log_set(fresh->log.level, core->conf->log.format);
+    }
+
     bk_log(BK_LOG_INFO, "host", "log level and format were reloaded; all "
            "else of %s needs a restart, which touches no build. Files that "
            "plugins watch are read when they change", core->conf->path);
+
+    bk_log_set(fresh->log.level, fresh->log.format);
     bk_conf_free(&fresh);
 }
 

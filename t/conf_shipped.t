@@ -28,7 +28,8 @@ sub shipped {
     return $text;
 }
 
-make_path($t->dir . '/run', $t->dir . '/log');
+# logs/ is where nginx looks before it reads its configuration
+make_path(map { $t->dir . "/$_" } qw(run log logs));
 chmod 0755, $t->dir;
 
 # plugin-host

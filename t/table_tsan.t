@@ -36,8 +36,7 @@ my @broken = (
     [ 'src/table.c', 'an entry is not freed before it is used again',
       "bk_table_alloc_flip(t, index, &none);\n", ";\n", 'table_stress' ],
     [ 'src/table_text.c', 'a text is not invalidated before it is written',
-      "bk_table_store(&slot->gen, gen - 1);\n", ";\n", 'table_stress',
-      'tsan' ],
+      "bk_table_store(&slot->gen, gen - 1);\n", ";\n", 'table_death' ],
     [ 'src/table_slots.c', 'a worker slot keeps its generation',
       'new.gen = bk_table_next_gen(t, slot->copy[slot->seq & 1].gen);',
       'new.gen = t->gen_base;', 'table_slots' ],
@@ -105,7 +104,13 @@ for my $b (@broken) {
     my $program = build("broken$n", $test, $tsan ? '-fsanitize=thread'
         : '-O2', $tree);
 
-    ($rc, $out) = run($program, $tsan ? 200000 : ());
+    # threads must meet at the right moment: some need more than one go
+
+    for (1 .. $test eq 'table_stress' ? 8 : 1) {
+        ($rc, $out) = run($program, $tsan ? 200000 : ());
+        last if $rc != 0;
+    }
+
     isnt($rc, 0, "$test: $what: is seen")
         or diag($out);
 }

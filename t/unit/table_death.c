@@ -59,7 +59,7 @@ static int tt_count(uint32_t index, const uint8_t *key,
 static void tt_look(const bk_table_view_t *v, tt_world_t *w);
 static int tt_between(const tt_world_t *w, const tt_world_t *before,
     const tt_world_t *after);
-static size_t tt_window(const bk_table_view_t *v);
+static int tt_texts(const bk_table_view_t *v, const bk_table_text_t *before);
 static int tt_go(pid_t pid, enum __ptrace_request how);
 
 static void tt_prepare(bk_table_t *t);
@@ -193,26 +193,27 @@ static void
 tt_writes(pid_t pid, const tt_step_t *step, const bk_table_view_t *v)
 {
     int              sig;
-    size_t           window;
-    uint8_t         *last;
-    uint32_t         i, lost, n, room;
+    uint8_t         *first, *last;
+    uint32_t         i, lost, mixed, n, room;
     uint64_t         instructions;
     tt_world_t      *after, *before;
 
-    window = tt_window(v);
-    last = malloc(window);
+    first = malloc(v->size);
+    last = malloc(v->size);
     before = calloc(2, sizeof(tt_world_t));
 
-    if (last == NULL || before == NULL) {
+    if (first == NULL || last == NULL || before == NULL) {
         abort();
     }
 
     after = before + 1;
     tt_look(v, before);
-    memcpy(last, v->base, window);
+    memcpy(first, v->base, v->size);
+    memcpy(last, v->base, v->size);
 
     instructions = 0;
     lost = 0;
+    mixed = 0;
     n = 0;
 
     for ( ;; ) {
@@ -224,11 +225,11 @@ tt_writes(pid_t pid, const tt_step_t *step, const bk_table_view_t *v)
 
         instructions++;
 
-        if (memcmp(last, v->base, window) == 0) {
+        if (memcmp(last, v->base, v->size) == 0) {
             continue;
         }
 
-        memcpy(last, v->base, window);
+        memcpy(last, v->base, v->size);
 
         if (n == TT_FRAMES) {
             break;
@@ -237,6 +238,8 @@ tt_writes(pid_t pid, const tt_step_t *step, const bk_table_view_t *v)
         tt_look(v, &tt_frames[2 * n]);
         room = tt_successor(v, &tt_frames[2 * n + 1]);
         lost += room != TT_ENTRIES;
+        mixed += !tt_texts(v, (const void *) (first
+                                              + v->header->texts_offset));
         n++;
     }
 
@@ -262,7 +265,9 @@ tt_writes(pid_t pid, const tt_step_t *step, const bk_table_view_t *v)
 
     ok(i == n, "%s: so does the next writer", step->what);
     ok(lost == 0, "%s: which loses no slot", step->what);
+    ok(mixed == 0, "%s: no old reference leads to new words", step->what);
 
+    free(first);
     free(last);
     free(before);
 }
@@ -406,11 +411,37 @@ tt_between(const tt_world_t *w, const tt_world_t *before,
 }
 
 
-/* All but the texts that are never used here. */
-static size_t
-tt_window(const bk_table_view_t *v)
+/*
+ * Who still has a reference to a text, whatever became of it, reads the words
+ * of then or none.
+ */
+static int
+tt_texts(const bk_table_view_t *v, const bk_table_text_t *before)
 {
-    return v->header->texts_offset + 8 * sizeof(bk_table_text_t);
+    int             rc;
+    char            text[BK_TABLE_TEXT_LEN];
+    uint32_t        i;
+    bk_table_ref_t  ref;
+
+    for (i = 0; i < v->ntexts; i++) {
+        ref.index = i;
+        ref.gen = (uint32_t) before[i].gen;
+
+        if (ref.gen == 0) {
+            continue;
+        }
+
+        rc = bk_table_read_text(v, ref, text);
+
+        if (rc != BK_TABLE_MISS
+            && (rc != BK_TABLE_OK || strcmp(text, before[i].text) != 0))
+        {
+            note("text %u: \"%s\" was \"%s\"", i, text, before[i].text);
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 

@@ -8,7 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 13;
+plan tests => 20;
 
 my $t = Test::Buildkit->new;
 
@@ -44,10 +44,19 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
     }
 }
 
-my $r = $t->run({ stdin => '' }, 'openssl', 's_client', '-connect',
+# what openssl saw: no ticket, and with a session ID nothing either
+my @openssl = ('openssl', 's_client', '-connect',
     '127.0.0.1:' . $t->port('gw'), '-cert', $cert->{cert}, '-key',
-    $cert->{key}, '-CAfile', $cert->{ca}, '-msg', '-tls1_3');
-unlike($r->{out}, qr/NewSessionTicket/, 'no ticket is sent at all');
+    $cert->{key}, '-CAfile', $cert->{ca}, '-msg');
+
+for my $args (['-tls1_3'], ['-tls1_2'], ['-tls1_2', '-no_ticket'],
+    ['-tls1_2', '-reconnect'])
+{
+    my $r = $t->run({ stdin => '' }, @openssl, @$args);
+    like($r->{out}, qr/^New, TLS/m, "@$args: connected");
+    unlike($r->{out}, qr/NewSessionTicket|^Reused/m,
+        "@$args: no session, none resumed");
+}
 
 # a chain that was verified once is not verified again, but it ages
 like($t->say_hello($short), qr/worker w1/, 'a short-lived certificate');

@@ -9,7 +9,7 @@ use Test::Buildkit;
 
 # the demo builds and runs what a user gets
 plan skip_all => 'the demo is not built with sanitizers' if $ENV{BK_SAN};
-plan tests => 31;
+plan tests => 32;
 
 my $t = Test::Buildkit->new;
 my $build = $t->build;
@@ -42,7 +42,10 @@ like($said, qr/$_->[0] is refused.*Unauthenticated: buildkit gateway: $_->[1]/,
         qr/allocation \w{12} was *revoked at .*key *leaked/]);
 like($out, qr/is on w(\d), \w{12} on w(?!\1)\d/, 'two workers, by name');
 like($out, qr/^All good, in ([\d.]+) s\. The log: (\S+)$/m, 'a summary');
-ok(-s "$build/demo/demo.log", 'the log is there');
+my ($token) = $t->read("$build/demo/one/alloc.json") =~ /"token":\s*"([^"]+)/;
+my $log = $t->read("$build/demo/demo.log");
+like($log, qr/=== allocate a worker/, 'the log is there');
+is(index($log, $token), -1, 'and has no token');
 is(running("$build/demo/"), 0, 'nothing is left running');
 is_deeply([glob '/dev/shm/*.table*'], \@tables, 'no table is left');
 

@@ -395,6 +395,9 @@ bk_spawn_child(bk_worker_t *w, char **argv, int log)
         (void) unsetenv(ours[i]);
     }
 
+    /* ours keeps secrets; what a builder writes into images is its own */
+    (void) umask(022);
+
     if (chdir("/") == 0) {
         (void) execvp(argv[0], argv);
     }

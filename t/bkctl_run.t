@@ -119,7 +119,9 @@ for my $how ('kill', 'terminal') {
     pipe $in, $out or die;
     @cmd = ('script', '-qefc', "@cmd; exit \$?", '/dev/null')
         if $how eq 'terminal';
-    $proc = $t->start("trap-$how", { env => \%env, stdin => $in }, @cmd);
+    # script takes the shell from there; dash would end with 130
+    $proc = $t->start("trap-$how", { env => { %env, SHELL => '/bin/bash' },
+        stdin => $in }, @cmd);
     $t->wait_for(sub { -e "$dir/mark.0" }, 10, 'the command');
     my ($pid) = $how eq 'kill' ? $proc->{pid}
         : grep { cmdline("/proc/$_/cmdline") =~ m{^\S*bkctl\0run} }

@@ -55,7 +55,9 @@ is_deeply [grep { m{buildkit\.table|journal|\.sock|/lock$} } @links], [],
     'it has nothing of ours open';
 is $t->read("/proc/$pid/environ") =~ /NOTIFY_SOCKET/ ? 1 : 0, 0,
     'and no NOTIFY_SOCKET';
-like(($t->read("/proc/$pid/status") =~ /^SigIgn:\s*(\w+)/m)[0], qr/^0+1080$/,
+# make spawns with glibc's own two signals (32, 33) ignored, which is for ever
+like(($t->read("/proc/$pid/status") =~ /^SigIgn:\s*(\w+)/m)[0],
+    qr/^0+(?:18000)?1080$/,
     'signals as they should be (perl ignores SIGFPE, this one SIGPIPE)');
 is grep({ /PRIVATE/ } $t->read("/proc/$pid/cmdline")), 0,
     'no key in its arguments';

@@ -13,7 +13,7 @@ use Digest::SHA qw(sha256_hex);
 use JSON;
 use Test::Buildkit;
 
-plan tests => 58;
+plan tests => 61;
 
 my $t = Test::Buildkit->new;
 my $bkctl = $t->build . '/bkctl';
@@ -90,6 +90,16 @@ is($got->{rc}, 1, 'no such pool: exit 1');
 like($got->{err}, qr{default/nosuch.*\n +bkctl pools}, '... with a hint');
 is(bkctl('allocate', '--pool', 'demo', '--ttl', '1000h')->{rc}, 1,
     'more than the longest ttl: exit 1');
+
+# a folder whose owner could put another allocation's credentials there
+
+mkdir "$dir/theirs", 0755 or die "theirs: $!";
+chown 65534, 65534, "$dir/theirs" or die "chown: $!";
+$got = bkctl('allocate', '--pool', 'team/two', '--out', "$dir/theirs");
+is($got->{rc}, 1, 'a folder of somebody else: exit 1');
+like($got->{err}, qr{^bkctl: the folder \S+ belongs to somebody else.*\n +\S}m,
+    '... says so, and what to do');
+is_deeply([glob "$dir/theirs/*"], [], '... and writes nothing there');
 
 # lists
 

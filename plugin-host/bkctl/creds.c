@@ -81,6 +81,16 @@ bk_creds_mkdir(const char *dir)
         return -1;
     }
 
+    /* its owner could put another allocation's credentials there */
+
+    if (st.st_uid != geteuid() && st.st_uid != 0) {
+        bk_out_error("the folder %s belongs to somebody else, who could "
+                     "replace the credentials in it", dir);
+        bk_out_hint("give --out a folder of your own, or a name that is "
+                    "free");
+        return -1;
+    }
+
     if (st.st_mode & S_IWOTH) {
         bk_out_note("bkctl: warning: everybody may write into %s, and so "
                     "replace the credentials in it", dir);

@@ -39,6 +39,7 @@ static void bk_api_ready(bk_request_t *r, const bk_request_info_t *info,
 static int bk_api_add_pool(const bk_pool_info_t *pool, void *data);
 static int bk_api_add_worker(const bk_worker_info_t *worker, void *data);
 static int bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data);
+static void bk_api_id(const bk_alloc_info_t *alloc, char *id);
 static json_t *bk_api_alloc(const bk_alloc_info_t *alloc);
 static json_t *bk_api_time(uint64_t ms);
 static json_t *bk_api_str(bk_str_t s);
@@ -251,24 +252,28 @@ bk_api_allocation(bk_request_t *r, const bk_request_info_t *info, void *data)
 static int
 bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data)
 {
-    json_t         *o;
+    char            id[BK_API_ID_LEN + 1];
     bk_api_walk_t  *w = data;
 
-    o = bk_api_alloc(alloc);
-
     if (w->id != NULL) {
-        if (strcmp(json_string_value(json_object_get(o, "id")), w->id) != 0) {
-            json_decref(o);
+        bk_api_id(alloc, id);
+
+        if (strcmp(id, w->id) != 0) {
             return 0;
         }
-
-        json_array_append_new(w->list, o);
-        return 1;
     }
 
-    json_array_append_new(w->list, o);
+    json_array_append_new(w->list, bk_api_alloc(alloc));
 
-    return 0;
+    return w->id != NULL;
+}
+
+
+static void
+bk_api_id(const bk_alloc_info_t *a, char *id)
+{
+    snprintf(id, BK_API_ID_LEN + 1, "%02x%02x%02x%02x%02x%02x", a->hash[0],
+             a->hash[1], a->hash[2], a->hash[3], a->hash[4], a->hash[5]);
 }
 
 
@@ -277,8 +282,7 @@ bk_api_alloc(const bk_alloc_info_t *a)
 {
     char  id[BK_API_ID_LEN + 1];
 
-    snprintf(id, sizeof(id), "%02x%02x%02x%02x%02x%02x", a->hash[0],
-             a->hash[1], a->hash[2], a->hash[3], a->hash[4], a->hash[5]);
+    bk_api_id(a, id);
 
     return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:b}",
                      "id", id, "pool", bk_api_str(a->pool),

@@ -22,6 +22,12 @@
 
 
 #define BK_STOP_TIMEOUT      (30 * BK_SECOND)
+
+/* plugin-host itself gives its plugins 10 seconds */
+#define BK_STOP_TIMEOUT_END  (7 * BK_SECOND)
+
+#define bk_worker_patience(w)                                                 \
+    ((w)->p->stopping ? BK_STOP_TIMEOUT_END : BK_STOP_TIMEOUT)
 #define BK_BACKOFF_FIRST     BK_SECOND
 #define BK_BACKOFF_LAST      (60 * BK_SECOND)
 #define BK_STEADY            (60 * BK_SECOND)   /* forgives earlier crashes */
@@ -400,7 +406,7 @@ bk_worker_failed(bk_worker_t *w, const char *message)
         bk_probe_free(&w->probe);
         h->timer_clear(w->tick);
         bk_worker_kill(w, SIGTERM);
-        h->timer_set(w->deadline, BK_STOP_TIMEOUT);
+        h->timer_set(w->deadline, bk_worker_patience(w));
 
     } else {
         w->phase = BK_PHASE_NONE;
@@ -438,6 +444,11 @@ bk_worker_stop(bk_worker_t *w, const char *why)
 
     if (w->phase == BK_PHASE_NONE || w->phase == BK_PHASE_DOWN) {
         h->timer_clear(w->tick);
+
+        if (w->phase == BK_PHASE_DOWN && w->p->stopping) {
+            h->timer_set(w->deadline, bk_worker_patience(w));
+        }
+
         return;
     }
 
@@ -448,7 +459,7 @@ bk_worker_stop(bk_worker_t *w, const char *why)
 
     w->phase = BK_PHASE_DOWN;
     bk_worker_kill(w, SIGTERM);
-    h->timer_set(w->deadline, BK_STOP_TIMEOUT);
+    h->timer_set(w->deadline, bk_worker_patience(w));
 
     bk_worker_put(w, BK_WORKER_DRAINING, why);
 }

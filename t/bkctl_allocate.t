@@ -91,16 +91,6 @@ like($got->{err}, qr{default/nosuch.*\n +bkctl pools}, '... with a hint');
 is(bkctl('allocate', '--pool', 'demo', '--ttl', '1000h')->{rc}, 1,
     'more than the longest ttl: exit 1');
 
-# a folder whose owner could put another allocation's credentials there
-
-mkdir "$dir/theirs", 0755 or die "theirs: $!";
-chown 65534, 65534, "$dir/theirs" or die "chown: $!";
-$got = bkctl('allocate', '--pool', 'team/two', '--out', "$dir/theirs");
-is($got->{rc}, 1, 'a folder of somebody else: exit 1');
-like($got->{err}, qr{^bkctl: the folder \S+ belongs to somebody else.*\n +\S}m,
-    '... says so, and what to do');
-is_deeply([glob "$dir/theirs/*"], [], '... and writes nothing there');
-
 # lists
 
 like(bkctl('pools')->{out}, qr{^default/demo .*\n.*^team/two }ms, 'pools');
@@ -126,6 +116,16 @@ like($got->{out}, qr/^table \S+: live, .* 1 live/m, 'status: table');
 like($got->{out}, qr{^default/demo }m, 'status: pools');
 is(decode_json(bkctl('status', '--json')->{out})->{healthy}, JSON::true,
     'status --json');
+
+# a folder whose owner could put another allocation's credentials there
+
+mkdir "$dir/theirs", 0755 or die "theirs: $!";
+chown 65534, 65534, "$dir/theirs" or die "chown: $!";
+$got = bkctl('allocate', '--pool', 'team/two', '--out', "$dir/theirs");
+is($got->{rc}, 1, 'a folder of somebody else: exit 1');
+like($got->{err}, qr{^bkctl: the folder \S+ belongs to somebody else.*\n +\S}m,
+    '... says so, and what to do');
+is_deeply([glob "$dir/theirs/*"], [], '... and writes nothing there');
 
 # renew
 

@@ -13,7 +13,7 @@ use lib "$FindBin::Bin/lib";
 use Allocator;
 use Test::Buildkit;
 
-plan tests => 20;
+plan tests => 24;
 
 my $t = Test::Buildkit->new;
 
@@ -91,6 +91,29 @@ $host = $t->host(conf([fake_pool($t, options => { workers => 1,
     onStop => 'stop' }), '{name: allocator}']));
 $t->wait_for(sub { 1 == children() }, 15, 'one to end');
 is((lookup($b))->{json}{state}, 'ready', 'the other one is still used');
+$host->stop;
+
+# 6. killed before the answer, while the worker starts: nobody has its token,
+# and the caller asks again
+system 'rm', '-rf', $t->dir . '/state', $t->dir . '/buildkit.table';
+$t->write('mode', "mute\n");
+$host = $t->host(conf(['{name: allocator}', fake_pool($t)]));
+my $asked = ask($host, POST => '/api/v1/workers/allocate',
+    { poolName => 'demo', wait => '20s' });
+$t->wait_for(sub { journal($t, 'SELECT 1 FROM allocations') }, 15,
+    'the journal');
+$host->kill('KILL');
+answers(5, $asked);
+is $asked->{status}, 0, 'no answer';
+$t->write('mode', "ok\n");
+$host->restart;
+is_deeply [journal($t, 'SELECT state, reason FROM allocations')],
+    [{ state => 'released', reason => 'it was never answered' }],
+    'it holds no worker';
+$r = allocate(wait => '15s');
+is $r->{json}{state}, 'ready', 'the caller gets one when it asks again';
+is_deeply [journal($t, q{SELECT answered FROM allocations
+    WHERE state = 'live'})], [{ answered => 1 }], 'and that one is answered';
 $host->stop;
 
 

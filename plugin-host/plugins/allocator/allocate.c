@@ -33,6 +33,7 @@ static int bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c,
     bk_err_t *err);
 static int bk_allocate_cert(bk_waiter_t *w, uint8_t *key_hash, bk_err_t *err);
 static int bk_allocate_look(bk_waiter_t *w);
+static void bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info);
 static void bk_allocate_timeout(void *data);
 static void bk_allocate_gone(bk_request_t *r, void *data);
 static void bk_allocate_refuse(bk_waiter_t *w, bk_err_t *err,
@@ -224,6 +225,9 @@ bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c, bk_err_t *err)
     bk_token_hash(w->token, BK_TOKEN_LEN, w->row.hash);
     (void) bk_token_id(w->row.hash, id);
 
+    /* one write for a warm worker */
+    w->row.answered = c->state == BK_WORKER_READY;
+
     if (bk_allocate_cert(w, key_hash, err) != 0
         || bk_journal_insert(a->journal, &w->row, err) != 0)
     {
@@ -329,8 +333,7 @@ bk_allocate_look(bk_waiter_t *w)
     }
 
     if (info.state == BK_ALLOC_READY) {
-        bk_answer(w, &info);
-        bk_allocate_forget(w);
+        bk_allocate_answer(w, &info);
         return 1;
     }
 
@@ -357,6 +360,27 @@ bk_allocate_look(bk_waiter_t *w)
 }
 
 
+/* Answers w and forgets it. */
+
+static void
+bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info)
+{
+    bk_err_t  err;
+
+    if (!w->row.answered
+        && bk_journal_answered(w->a->journal, w->row.hash, &err) != 0)
+    {
+        (void) bk_allocator_end(w->a, w->row.hash, BK_ALLOC_RELEASED,
+                                "it could not be journalled", NULL);
+        bk_allocate_refuse(w, &err, "5");
+        return;
+    }
+
+    bk_answer(w, info);
+    bk_allocate_forget(w);
+}
+
+
 static void
 bk_allocate_timeout(void *data)
 {
@@ -374,8 +398,7 @@ bk_allocate_timeout(void *data)
     if (w->allocated && h->alloc_find(h, w->row.hash, &info) == 0
         && info.state < BK_ALLOC_EXPIRED)
     {
-        bk_answer(w, &info);
-        bk_allocate_forget(w);
+        bk_allocate_answer(w, &info);
         return;
     }
 

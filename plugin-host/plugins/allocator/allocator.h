@@ -57,6 +57,7 @@ typedef struct {
     uint64_t    expires_ms;
     uint64_t    changed_ms;
     int         state;
+    int         answered;           /* somebody has its token, or soon will */
 } bk_row_t;
 
 
@@ -203,6 +204,12 @@ int bk_journal_end(bk_journal_t *j, const uint8_t *hash, int state,
     const char *reason, uint64_t now_ms, bk_err_t *err);
 int bk_journal_extend(bk_journal_t *j, const uint8_t *hash,
     uint64_t expires_ms, uint64_t now_ms, bk_err_t *err);
+
+/*
+ * An allocation is written before its worker is ready and answered after: of
+ * one that was not, nobody has the token, and a restart lets it go.
+ */
+int bk_journal_answered(bk_journal_t *j, const uint8_t *hash, bk_err_t *err);
 int bk_journal_find(bk_journal_t *j, const uint8_t *hash, bk_row_t *row,
     bk_err_t *err);
 /* rows whose hash begins so; at most two; their number or -1 */

@@ -18,20 +18,22 @@
 
 #define BK_JOURNAL_COLUMNS                                                    \
     "token_hash, spki, pool, worker, job_id, requested_by, created_ms, "     \
-    "expires_ms, state, reason, changed_ms"
+    "expires_ms, state, reason, changed_ms, answered"
 
 
 const char *const  bk_journal_sql[BK_SQL_COUNT] = {
     "INSERT INTO allocations (token_hash, spki, pool, worker, job_id,"
     " requested_by, idempotency, metadata, created_ms, expires_ms, state,"
-    " changed_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'live',"
-    " ?9)",
+    " changed_ms, answered) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+    " 'live', ?9, ?11)",
 
     "UPDATE allocations SET state = ?2, reason = ?3, changed_ms = ?4"
     " WHERE token_hash = ?1 AND state = 'live'",
 
     "UPDATE allocations SET expires_ms = ?2, changed_ms = ?3"
     " WHERE token_hash = ?1 AND state = 'live'",
+
+    "UPDATE allocations SET answered = 1 WHERE token_hash = ?1",
 
     "SELECT " BK_JOURNAL_COLUMNS " FROM allocations WHERE token_hash = ?1",
 
@@ -119,6 +121,7 @@ bk_journal_insert(bk_journal_t *j, const bk_row_t *row, bk_err_t *err)
     (void) sqlite3_bind_text(s, 8, metadata, -1, NULL);
     (void) sqlite3_bind_int64(s, 9, (sqlite3_int64) row->created_ms);
     (void) sqlite3_bind_int64(s, 10, (sqlite3_int64) row->expires_ms);
+    (void) sqlite3_bind_int(s, 11, row->answered);
 
     return bk_journal_write(j, s, err);
 }
@@ -154,6 +157,18 @@ bk_journal_extend(bk_journal_t *j, const uint8_t *hash, uint64_t expires_ms,
     (void) sqlite3_bind_blob(s, 1, hash, BK_TABLE_HASH_LEN, NULL);
     (void) sqlite3_bind_int64(s, 2, (sqlite3_int64) expires_ms);
     (void) sqlite3_bind_int64(s, 3, (sqlite3_int64) now_ms);
+
+    return bk_journal_write(j, s, err);
+}
+
+
+int
+bk_journal_answered(bk_journal_t *j, const uint8_t *hash, bk_err_t *err)
+{
+    sqlite3_stmt  *s;
+
+    s = bk_journal_stmt(j, BK_SQL_ANSWERED);
+    (void) sqlite3_bind_blob(s, 1, hash, BK_TABLE_HASH_LEN, NULL);
 
     return bk_journal_write(j, s, err);
 }
@@ -200,6 +215,7 @@ bk_journal_row(sqlite3_stmt *s, bk_row_t *row)
     row->created_ms = (uint64_t) sqlite3_column_int64(s, 6);
     row->expires_ms = (uint64_t) sqlite3_column_int64(s, 7);
     row->changed_ms = (uint64_t) sqlite3_column_int64(s, 10);
+    row->answered = sqlite3_column_int(s, 11);
 
     state = (const char *) sqlite3_column_text(s, 8);
     row->state = BK_ALLOC_READY;

@@ -12,6 +12,7 @@ enum {
     BK_SQL_INSERT = 0,
     BK_SQL_END,
     BK_SQL_EXTEND,
+    BK_SQL_ANSWERED,
     BK_SQL_FIND,
     BK_SQL_PREFIX,
     BK_SQL_IDEMPOTENT,

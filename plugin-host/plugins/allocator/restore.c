@@ -86,7 +86,7 @@ bk_restore_row(const bk_row_t *row, void *data)
 
     a->nrestored++;
 
-    if (row->expires_ms > a->host->now_ms(a->host)
+    if (row->answered && row->expires_ms > a->host->now_ms(a->host)
         && bk_restore_place(a, row, &err) == 0)
     {
         return 0;
@@ -208,6 +208,23 @@ bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
 
         if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_EXPIRED, "",
                            now, &err) != 0)
+        {
+            h->log(h, BK_LOG_ERROR, "%s", err.text);
+            return 0;
+        }
+
+        bk_restore_ended(a, &p->row);
+        return 1;
+    }
+
+    if (!p->row.answered) {
+        /* its caller was left without a word, and asks again */
+        p->row.state = BK_ALLOC_RELEASED;
+        bk_str_copy(p->row.reason, sizeof(p->row.reason),
+                    BK_STR("it was never answered"));
+
+        if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_RELEASED,
+                           p->row.reason, now, &err) != 0)
         {
             h->log(h, BK_LOG_ERROR, "%s", err.text);
             return 0;

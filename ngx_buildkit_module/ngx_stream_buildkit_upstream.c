@@ -134,6 +134,20 @@ ngx_stream_buildkit_upstream_init(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
+#if (NGX_STREAM_UPSTREAM_ZONE)
+
+    /* zones copy the peers of the core's own balancer: there are none */
+
+    if (us->shm_zone) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "upstream \"%V\" has \"buildkit;\" and \"zone\": "
+                      "its servers are those of the route table, in %s:%ui",
+                      &us->host, us->file_name, us->line);
+        return NGX_ERROR;
+    }
+
+#endif
+
     us->peer.init = ngx_stream_buildkit_upstream_init_peer;
 
     return NGX_OK;

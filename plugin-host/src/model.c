@@ -8,8 +8,10 @@
  */
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "err.h"
 #include "log.h"
@@ -312,6 +314,18 @@ bk_model_beat(evutil_socket_t fd, short what, void *data)
 
     (void) fd;
     (void) what;
+
+    /*
+     * Nginx refuses everybody until there is a table again.  A new start is
+     * the one way to make it that is tried all the time, and touches no build.
+     */
+
+    if (bk_table_lost(m->table)) {
+        bk_log(BK_LOG_ERROR, "table", "%s was removed or replaced under us; "
+               "stopping, so that the next start makes a new one",
+               m->conf.table.path);
+        _exit(EXIT_FAILURE);
+    }
 
     bk_table_heartbeat(m->table, bk_model_now_ms());
 

@@ -51,6 +51,12 @@ void bk_table_live(bk_table_t *t);
 void bk_table_heartbeat(bk_table_t *t, uint64_t now_ms);
 
 /*
+ * Whether the path leads elsewhere by now, or nowhere: somebody removed or
+ * replaced the file, readers let go of it, and what is written is lost.
+ */
+int bk_table_lost(const bk_table_t *t);
+
+/*
  * Pools and workers.  put() with ref->index == BK_TABLE_NONE takes a free
  * slot and fills *ref; otherwise it updates that slot in place.  503
  * TableFull when there is none.  delete() frees the slot and makes every

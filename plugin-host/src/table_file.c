@@ -28,6 +28,7 @@ static int bk_table_path(char *buf, const char *path, const char *suffix,
     bk_err_t *err);
 static const char *bk_table_old_check(bk_table_old_t *old,
     const struct stat *st);
+static int bk_table_reserve(int fd, uint64_t size);
 static void bk_table_retire(int fd);
 
 
@@ -167,7 +168,7 @@ bk_table_old_check(bk_table_old_t *old, const struct stat *st)
 
     /* a hole in it would be a SIGBUS when the file system is full */
 
-    if (posix_fallocate(old->fd, 0, (off_t) old->size) != 0) {
+    if (bk_table_reserve(old->fd, old->size) != 0) {
         return "has holes and there is no room to fill them";
     }
 
@@ -304,7 +305,7 @@ bk_table_create(const bk_table_conf_t *conf, uint64_t size, uint8_t **base,
                           strerror(errno));
     }
 
-    rc = posix_fallocate(fd, 0, (off_t) size);
+    rc = bk_table_reserve(fd, size);
 
     if (rc != 0) {
         bk_err_set(err, 503, "NoSpace",
@@ -385,6 +386,20 @@ bk_table_publish(const char *path, const bk_table_old_t *old, bk_err_t *err)
     }
 
     return 0;
+}
+
+
+/* An errno value.  A signal is no reason to think badly of a file. */
+static int
+bk_table_reserve(int fd, uint64_t size)
+{
+    int  rc;
+
+    do {
+        rc = posix_fallocate(fd, 0, (off_t) size);
+    } while (rc == EINTR);
+
+    return rc;
 }
 
 

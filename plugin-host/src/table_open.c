@@ -4,7 +4,11 @@
  * loop runs; everything here may block on the file system for a moment.
  */
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,6 +16,8 @@
 #include "table_priv.h"
 
 
+static int bk_table_remember(bk_table_t *t, const char *path,
+    bk_err_t *err);
 static int bk_table_layout(const bk_table_conf_t *conf, bk_table_layout_t *l,
     bk_err_t *err);
 static int bk_table_same(const bk_table_old_t *old,
@@ -74,7 +80,7 @@ bk_table_open(bk_table_t **tp, const bk_table_conf_t *conf,
         rc = bk_table_replace(t, &old, &l, conf, opened, err);
     }
 
-    if (rc != 0) {
+    if (rc != 0 || bk_table_remember(t, conf->path, err) != 0) {
         goto failed;
     }
 
@@ -107,8 +113,41 @@ bk_table_close(bk_table_t **tp)
         close(t->lock_fd);
     }
 
+    free(t->path);
     free(t);
     *tp = NULL;
+}
+
+
+static int
+bk_table_remember(bk_table_t *t, const char *path, bk_err_t *err)
+{
+    struct stat  st;
+
+    if (stat(path, &st) == -1) {
+        return bk_err_set(err, 500, "TablePath", "cannot look at %s: %s",
+                          path, strerror(errno));
+    }
+
+    t->dev = st.st_dev;
+    t->ino = st.st_ino;
+    t->path = strdup(path);
+
+    if (t->path == NULL) {
+        abort();
+    }
+
+    return 0;
+}
+
+
+int
+bk_table_lost(const bk_table_t *t)
+{
+    struct stat  st;
+
+    return stat(t->path, &st) == -1
+           || st.st_dev != t->dev || st.st_ino != t->ino;
 }
 
 

@@ -12,6 +12,8 @@
 
 #include <stdlib.h>
 
+#include <sys/types.h>
+
 #include "bk_table_read.h"
 #include "table.h"
 
@@ -63,6 +65,10 @@ struct bk_table_s {
     uint32_t            gen_base;   /* first generation of a virgin slot */
     uint32_t            live;
     uint32_t            ended;
+
+    char               *path;
+    dev_t               dev;        /* of the file that is mapped */
+    ino_t               ino;
 };
 
 

@@ -106,7 +106,7 @@ for my $b (@broken) {
 
     # threads must meet at the right moment: some need more than one go
 
-    for (1 .. $test eq 'table_stress' ? 8 : 1) {
+    for (1 .. ($test eq 'table_stress' ? 8 : 1)) {
         ($rc, $out) = run($program, $tsan ? 200000 : ());
         last if $rc != 0;
     }

@@ -112,9 +112,8 @@ like(calls(), qr/^docker\ buildx\ create\ .*\n
 
 # killed in the middle: the tool hears it, the builder is removed
 
-program('bin/buildx', '[ "$1" = build ] && { trap "exit 33" TERM; '
-    . ': >$DIR/building; read x <$DIR/fifo & wait; }');
-system 'mkfifo', "$dir/fifo";
+program('bin/buildx', q([ "$1" = build ] && { sleep 600 & )
+    . q(trap "kill $!; exit 33" TERM; : >$DIR/building; wait; }));
 my $proc = $t->start('killed', { env => { %env,
     BKCTL_BUILDX => "$dir/bin/buildx" } }, $bkctl, 'build', '.');
 $t->wait_for(sub { -e "$dir/building" }, 10, 'the build');
@@ -123,8 +122,6 @@ $t->wait_for(sub { !$t->alive($proc) }, 10, 'the end');
 is($proc->{status}, 33, 'SIGTERM reaches the tool');
 like(calls(), qr/^buildx rm --force bkctl-/m, '... and the builder is gone');
 clean('a killed build');
-open my $fifo, '>', "$dir/fifo" or die;
-close $fifo;
 
 
 sub run { return $t->run({ env => \%env }, $bkctl, @_) }

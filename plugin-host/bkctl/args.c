@@ -15,6 +15,9 @@
 #include "duration.h"
 
 
+/* as long as the tokens of our own allocator */
+#define BK_TOKEN_LIKE  43
+
 #define BK_FLAG_SWITCH    1
 #define BK_FLAG_STRING    2
 #define BK_FLAG_DURATION  3
@@ -23,6 +26,7 @@
 #define BK_WORD_MAX       31
 
 
+static int bk_args_token(const char *arg);
 static int bk_args_flag(bk_args_t *args, int argc, char **argv, int *i);
 static int bk_args_set(bk_args_t *args, const bk_flag_t *f,
     const char *value);
@@ -125,7 +129,9 @@ bk_args_parse(bk_args_t *args, const bk_verb_t *verb, int argc, char **argv)
             continue;
         }
 
-        if (ours && argv[i][0] == '-' && argv[i][1] != '\0') {
+        if (ours && argv[i][0] == '-' && argv[i][1] != '\0'
+            && !bk_args_token(argv[i]))
+        {
             if (bk_args_flag(args, argc, argv, &i) != 0) {
                 return -1;
             }
@@ -150,6 +156,17 @@ bk_args_parse(bk_args_t *args, const bk_verb_t *verb, int argc, char **argv)
     bk_args_env(args);
 
     return bk_args_check(args);
+}
+
+
+/* One in 64 tokens begins with "-": they are operands, and never repeated. */
+
+static int
+bk_args_token(const char *arg)
+{
+    return arg[1] != '-' && strlen(arg) >= BK_TOKEN_LIKE
+           && arg[strspn(arg, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst"
+                              "uvwxyz0123456789-_")] == '\0';
 }
 
 
@@ -321,7 +338,7 @@ bk_args_check(const bk_args_t *args)
         /* what a token looks like is not repeated */
 
         if (verb->takes & BK_TAKES_TOKEN
-            || strlen(args->argv[verb->max]) >= 43)
+            || strlen(args->argv[verb->max]) >= BK_TOKEN_LIKE)
         {
             bk_args_usage(verb, "\"bkctl %s\" takes at most %d operand%s",
                           verb->name, verb->max, verb->max == 1 ? "" : "s");

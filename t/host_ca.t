@@ -87,14 +87,19 @@ is($t->read("$state/ca/gateway-ca.pem"), $before{'ca/gateway-ca.pem'},
 $h->stop;
 
 # a certificate that ends soon is made again
-$t->run(qw(openssl x509 -req -days 20 -in), $t->write('csr.pem',
-    $t->run(qw(openssl req -new -subj /CN=buildkit-gateway -key),
-        "$state/tls/upstream-key.pem")->{out}),
-    '-CA', "$state/ca/worker-ca.pem", '-CAkey', "$state/ca/worker-ca-key.pem",
-    '-set_serial', '7', '-out', "$state/tls/upstream.pem");
+ends_soon();
 like(text('tls/upstream.pem'), qr/Serial Number: 7 /, 'one that ends soon');
 $h->restart;
 unlike(text('tls/upstream.pem'), qr/Serial Number: 7 /, 'is made again');
+
+# a host that runs says so, twice a day and when it reloads
+unlike($h->log, qr/expires within/, 'nothing to say');
+ends_soon();
+$h->kill('HUP');
+$t->wait_for(sub { $h->log =~ /tls\/upstream\.pem expires within 30 days/ },
+    10, 'the warning');
+unlike($h->log, qr/gateway\.pem expires within/, 'only of the one that does');
+like(text('tls/upstream.pem'), qr/Serial Number: 7 /, 'and touches nothing');
 
 # a key that others can read
 $h->stop;
@@ -103,6 +108,17 @@ $h->restart;
 is((stat "$state/ca/worker-ca-key.pem")[2] & 07777, 0600, 'is closed');
 like($h->log, qr/could be read by others \(mode 644\)/, 'and said');
 $h->stop;
+
+# upstream.pem for 20 days, with serial number 7
+sub ends_soon {
+    $t->run(qw(openssl x509 -req -days 20 -in), $t->write('csr.pem',
+        $t->run(qw(openssl req -new -subj /CN=buildkit-gateway -key),
+            "$state/tls/upstream-key.pem")->{out}),
+        '-CA', "$state/ca/worker-ca.pem",
+        '-CAkey', "$state/ca/worker-ca-key.pem",
+        '-set_serial', '7', '-out', "$state/tls/upstream.pem");
+    return;
+}
 
 # damage
 sub refused {

@@ -28,6 +28,8 @@ static int bk_authority_check(const bk_authority_t *a, const char *path,
 static int bk_authority_damaged(bk_ca_t *ca, const char *path,
     const char *why, bk_err_t *err);
 static int bk_ca_files(bk_ca_t *ca, const char *names, bk_err_t *err);
+static void bk_ca_paths(const bk_ca_t *ca, const char *name, char *path,
+    char *key_path);
 static int bk_ca_renew(bk_ca_t *ca, const char *name, int kind,
     const char *cn, const char *names, bk_err_t *err);
 static int bk_ca_good(bk_ca_t *ca, const char *path, const char *key_path,
@@ -43,7 +45,9 @@ bk_ca_new(bk_ca_t **out, const char *state, const char *names, bk_err_t *err)
     bk_ca_t  *ca;
 
     ca = calloc(1, sizeof(bk_ca_t));
-    if (ca == NULL || (ca->dir = strdup(state)) == NULL) {
+    if (ca == NULL || (ca->dir = strdup(state)) == NULL
+        || (ca->names = strdup(names)) == NULL)
+    {
         abort();
     }
 
@@ -95,6 +99,7 @@ bk_ca_free(bk_ca_t **cap)
     free(ca->cert_pem);
     free(ca->spki);
     free(ca->dir);
+    free(ca->names);
 
     if (ca->key_pem != NULL) {
         explicit_bzero(ca->key_pem, ca->key_len);
@@ -386,8 +391,7 @@ bk_ca_renew(bk_ca_t *ca, const char *name, int kind, const char *cn,
     bk_cert_t          cert;
     bk_cert_request_t  req;
 
-    snprintf(path, sizeof(path), "%s/tls/%s.pem", ca->dir, name);
-    snprintf(key_path, sizeof(key_path), "%s/tls/%s-key.pem", ca->dir, name);
+    bk_ca_paths(ca, name, path, key_path);
 
     if (bk_ca_good(ca, path, key_path, kind, names)) {
         return 0;
@@ -410,6 +414,43 @@ bk_ca_renew(bk_ca_t *ca, const char *name, int kind, const char *cn,
            "reloaded", path);
 
     return 0;
+}
+
+
+void
+bk_ca_look(bk_ca_t *ca)
+{
+    char    path[PATH_MAX], key_path[PATH_MAX];
+    size_t  i;
+
+    static const struct {
+        const char  *name;
+        int          kind;
+    } files[] = {
+        { "gateway", BK_CERT_GATEWAY },
+        { "upstream", BK_CERT_UPSTREAM }
+    };
+
+    for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        bk_ca_paths(ca, files[i].name, path, key_path);
+
+        if (!bk_ca_good(ca, path, key_path, files[i].kind,
+                        i == 0 ? ca->names : ""))
+        {
+            bk_log(BK_LOG_WARN, "ca", "%s expires within %d days, or is not "
+                   "what it was: restart buildkit-plugin-host to renew it, "
+                   "which touches no build, then reload nginx", path,
+                   BK_TLS_RENEW_DAYS);
+        }
+    }
+}
+
+
+static void
+bk_ca_paths(const bk_ca_t *ca, const char *name, char *path, char *key_path)
+{
+    snprintf(path, PATH_MAX, "%s/tls/%s.pem", ca->dir, name);
+    snprintf(key_path, PATH_MAX, "%s/tls/%s-key.pem", ca->dir, name);
 }
 
 

@@ -26,6 +26,12 @@ int bk_ca_new(bk_ca_t **ca, const char *state, const char *names,
     bk_err_t *err);
 void bk_ca_free(bk_ca_t **ca);
 
+/*
+ * Warns in the log of a certificate that nginx uses and that expires within
+ * 30 days: the next start renews it.  Reads four small files, writes none.
+ */
+void bk_ca_look(bk_ca_t *ca);
+
 /* See bk_plugin.h, cert_issue(); 400 for a bad request. */
 int bk_ca_issue(bk_ca_t *ca, const bk_cert_request_t *req, bk_cert_t *out,
     bk_err_t *err);

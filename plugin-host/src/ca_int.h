@@ -20,6 +20,7 @@ struct bk_ca_s {
     bk_authority_t   gateway;
     bk_authority_t   worker;
     char            *dir;       /* the state folder */
+    char            *names;     /* of the gateway, comma-separated */
 
     /* of the last bk_ca_issue(): what bk_cert_t borrows */
     char            *cert_pem;

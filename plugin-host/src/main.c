@@ -24,7 +24,8 @@
 #include "log.h"
 
 
-#define BK_STOP_S  10
+#define BK_STOP_S     10
+#define BK_CA_LOOK_S  (12 * 3600)
 
 static const int  bk_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
 
@@ -45,6 +46,7 @@ static int bk_main_start(bk_core_t *core, bk_err_t *err);
 static int bk_main_state(const char *dir, bk_err_t *err);
 static int bk_main_listen(bk_core_t *core, bk_err_t *err);
 static void bk_main_signal(evutil_socket_t sig, short what, void *data);
+static void bk_main_ca(evutil_socket_t fd, short what, void *data);
 static void bk_main_reload(bk_core_t *core);
 static void bk_main_stop(bk_core_t *core);
 static void bk_main_stopped(void *data);
@@ -218,7 +220,8 @@ bk_main_run(bk_core_t *core)
     int            rc = 0;
     size_t         i;
     bk_err_t       err;
-    struct event  *signals[BK_SIGNALS];
+    struct event  *signals[BK_SIGNALS], *look;
+    struct timeval  often = { BK_CA_LOOK_S, 0 };
 
     memset(&err, 0, sizeof(err));
     bk_log_set(core->conf->log.level, core->conf->log.format);
@@ -239,6 +242,11 @@ bk_main_run(bk_core_t *core)
         }
     }
 
+    look = event_new(core->base, -1, EV_PERSIST, bk_main_ca, core);
+    if (look == NULL || event_add(look, &often) != 0) {
+        abort();
+    }
+
     if (bk_main_start(core, &err) == 0) {
         bk_notify("READY=1");
         bk_log(BK_LOG_INFO, "host", "ready");
@@ -252,11 +260,27 @@ bk_main_run(bk_core_t *core)
         event_base_dispatch(core->base);
     }
 
+    event_free(look);
+
     for (i = 0; i < BK_SIGNALS; i++) {
         event_free(signals[i]);
     }
 
     return rc;
+}
+
+
+static void
+bk_main_ca(evutil_socket_t fd, short what, void *data)
+{
+    bk_core_t *core = data;
+
+    (void) fd;
+    (void) what;
+
+    if (core->ca != NULL) {
+        bk_ca_look(core->ca);
+    }
 }
 
 
@@ -420,6 +444,8 @@ bk_main_reload(bk_core_t *core)
 
     bk_log_set(fresh->log.level, fresh->log.format);
     bk_conf_free(&fresh);
+
+    bk_main_ca(-1, 0, core);
 }
 
 

@@ -18,8 +18,8 @@ SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 
 export BUILD SAN SAN_FLAGS PREFIX DESTDIR
 
-.PHONY: all module host clean help deps lab demo up down test check bench \
-        install fuzz soak
+.PHONY: all module host clean help deps lab demo up down test fuzz bench \
+        install
 
 all: module host
 
@@ -71,10 +71,13 @@ down: ## stop what `make up` started
 test: ## install what the tests need and run them all
 	@tools/test
 
+fuzz: ## run the fuzz targets, 20 s each
+	@tools/fuzz
+
 bench: ## measure against stock nginx and HAProxy
 	@tools/bench
 
 # --- installation ---------------------------------------------------------
 
-install: all ## install into DESTDIR/PREFIX
+install: all ## install into DESTDIR and PREFIX (/usr)
 	@tools/install "$(BUILD)" "$(DESTDIR)" "$(PREFIX)"

@@ -74,7 +74,7 @@ ngx_stream_buildkit_decide(ngx_stream_session_t *s,
 
     case BK_ALLOC_QUEUED:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED,
+                   BK_REFUSED_QUEUED,
                    "allocation %*s waits for a free worker of pool %V%s%s; "
                    "try again later",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->pool,
@@ -82,7 +82,7 @@ ngx_stream_buildkit_decide(ngx_stream_session_t *s,
 
     case BK_ALLOC_STARTING:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   BK_REFUSED_STARTING,
                    "the worker of allocation %*s is starting%s%s; "
                    "try again in a few seconds",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
@@ -90,7 +90,7 @@ ngx_stream_buildkit_decide(ngx_stream_session_t *s,
 
     case BK_ALLOC_DRAINING:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   BK_REFUSED_DRAINING,
                    "allocation %*s is draining: running builds may finish, "
                    "new connections are refused%s%s; run bkctl allocate",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
@@ -108,34 +108,35 @@ ngx_stream_buildkit_decide_ended(ngx_stream_session_t *s,
     ngx_uint_t state)
 {
     u_char       when[64], *last;
-    ngx_uint_t   code;
+    ngx_uint_t   why;
     const char  *verb;
-
-    code = NGX_STREAM_BUILDKIT_UNAUTHENTICATED;
 
     switch (state) {
 
     case BK_ALLOC_EXPIRED:
+        why = BK_REFUSED_EXPIRED;
         verb = "expired";
         break;
 
     case BK_ALLOC_RELEASED:
+        why = BK_REFUSED_RELEASED;
         verb = "was released";
         break;
 
     case BK_ALLOC_REVOKED:
+        why = BK_REFUSED_REVOKED;
         verb = "was revoked";
         break;
 
     default: /* BK_ALLOC_FAILED */
+        why = BK_REFUSED_FAILED;
         verb = "failed";
-        code = NGX_STREAM_BUILDKIT_FAILED_PRECONDITION;
     }
 
     last = ngx_stream_buildkit_when(when, when + sizeof(when),
                                     route->found.alloc.changed_ms / 1000);
 
-    return ngx_stream_buildkit_refuse(s, ctx, code,
+    return ngx_stream_buildkit_refuse(s, ctx, why,
                "allocation %*s %s at %*s%s%s; run bkctl allocate",
                (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, verb,
                last - when, when,
@@ -153,14 +154,14 @@ ngx_stream_buildkit_decide_worker(ngx_stream_session_t *s,
 
     if (route->worker_rc != BK_TABLE_OK) {
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   BK_REFUSED_WORKER,
                    "the worker of allocation %*s is gone; run bkctl allocate",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
     }
 
     if (w->state != BK_WORKER_READY && w->state != BK_WORKER_DRAINING) {
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   BK_REFUSED_WORKER,
                    "worker %V of allocation %*s %s%s%s; try again, or run "
                    "bkctl allocate for another one",
                    &ctx->worker,

@@ -19,7 +19,7 @@ static char *ngx_stream_buildkit_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_stream_buildkit_create_srv_conf(ngx_conf_t *cf);
 static char *ngx_stream_buildkit_merge_srv_conf(ngx_conf_t *cf, void *parent,
     void *child);
-static char *ngx_stream_buildkit_table(ngx_conf_t *cf, ngx_command_t *cmd,
+static char *ngx_stream_buildkit_path(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_stream_buildkit_pool(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -34,9 +34,9 @@ static ngx_command_t  ngx_stream_buildkit_commands[] = {
 
     { ngx_string("buildkit_table"),
       NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_stream_buildkit_table,
+      ngx_stream_buildkit_path,
       NGX_STREAM_MAIN_CONF_OFFSET,
-      0,
+      offsetof(ngx_stream_buildkit_main_conf_t, table),
       NULL },
 
     { ngx_string("buildkit_check"),
@@ -65,6 +65,76 @@ static ngx_command_t  ngx_stream_buildkit_commands[] = {
       ngx_stream_buildkit_pool,
       NGX_STREAM_SRV_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("buildkit_report"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_stream_buildkit_path,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_main_conf_t, reports),
+      NULL },
+
+    { ngx_string("buildkit_wait"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, wait),
+      NULL },
+
+    { ngx_string("buildkit_grace"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, grace),
+      NULL },
+
+    { ngx_string("buildkit_retry"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, retry),
+      NULL },
+
+    { ngx_string("buildkit_silence"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, silence),
+      NULL },
+
+    { ngx_string("buildkit_header_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, header_timeout),
+      NULL },
+
+    { ngx_string("buildkit_peer_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, peer_timeout),
+      NULL },
+
+    { ngx_string("buildkit_max_connections"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, max_connections),
+      NULL },
+
+    { ngx_string("buildkit_max_held"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, max_held),
+      NULL },
+
+    { ngx_string("buildkit_max_handshakes"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, max_handshakes),
       NULL },
 
       ngx_null_command
@@ -117,7 +187,9 @@ ngx_stream_buildkit_init(ngx_conf_t *cf)
         }
     }
 
-    if (ngx_stream_buildkit_check_servers(cf) != NGX_OK) {
+    if (ngx_stream_buildkit_check_servers(cf) != NGX_OK
+        || ngx_stream_buildkit_limit_init(cf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -160,6 +232,9 @@ ngx_stream_buildkit_init_process(ngx_cycle_t *cycle)
 
     if (bmcf && bmcf->zone) {
         ngx_stream_buildkit_zone_start(bmcf->zone, cycle->log);
+        ngx_stream_buildkit_limit_start(bmcf->limit, cycle->log);
+        ngx_stream_buildkit_report_start(bmcf, cycle);
+        ngx_stream_buildkit_tick_start(bmcf, cycle);
     }
 
     return NGX_OK;
@@ -192,6 +267,11 @@ ngx_stream_buildkit_create_main_conf(ngx_conf_t *cf)
 
     bmcf->sessions = ngx_stream_buildkit_sessions_create(cf);
     if (bmcf->sessions == NULL) {
+        return NULL;
+    }
+
+    bmcf->report = ngx_stream_buildkit_report_create(cf);
+    if (bmcf->report == NULL) {
         return NULL;
     }
 
@@ -229,6 +309,15 @@ ngx_stream_buildkit_create_srv_conf(ngx_conf_t *cf)
      */
 
     bscf->enable = NGX_CONF_UNSET;
+    bscf->wait = NGX_CONF_UNSET_MSEC;
+    bscf->grace = NGX_CONF_UNSET_MSEC;
+    bscf->retry = NGX_CONF_UNSET_MSEC;
+    bscf->silence = NGX_CONF_UNSET_MSEC;
+    bscf->header_timeout = NGX_CONF_UNSET_MSEC;
+    bscf->peer_timeout = NGX_CONF_UNSET_MSEC;
+    bscf->max_connections = NGX_CONF_UNSET;
+    bscf->max_held = NGX_CONF_UNSET;
+    bscf->max_handshakes = NGX_CONF_UNSET;
 
     return bscf;
 }
@@ -241,6 +330,16 @@ ngx_stream_buildkit_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_stream_buildkit_srv_conf_t  *conf = child;
 
     ngx_conf_merge_value(conf->enable, prev->enable, 0);
+    ngx_conf_merge_msec_value(conf->wait, prev->wait, 300000);
+    ngx_conf_merge_msec_value(conf->grace, prev->grace, 2000);
+    ngx_conf_merge_msec_value(conf->retry, prev->retry, 20000);
+    ngx_conf_merge_msec_value(conf->silence, prev->silence, 60000);
+    ngx_conf_merge_msec_value(conf->header_timeout, prev->header_timeout,
+                              60000);
+    ngx_conf_merge_msec_value(conf->peer_timeout, prev->peer_timeout, 90000);
+    ngx_conf_merge_value(conf->max_connections, prev->max_connections, 0);
+    ngx_conf_merge_value(conf->max_held, prev->max_held, 1000);
+    ngx_conf_merge_value(conf->max_handshakes, prev->max_handshakes, 100);
 
     conf->main = ngx_stream_conf_get_module_main_conf(cf,
                                                    ngx_stream_buildkit_module);
@@ -250,25 +349,25 @@ ngx_stream_buildkit_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
 
 
 static char *
-ngx_stream_buildkit_table(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_stream_buildkit_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_stream_buildkit_main_conf_t  *bmcf = conf;
+    ngx_str_t  *path, *value;
 
-    ngx_str_t  *value;
+    path = (ngx_str_t *) ((u_char *) conf + cmd->offset);
 
-    if (bmcf->table.data) {
+    if (path->data) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
 
     if (value[1].len == 0) {
-        return "needs the path of a file";
+        return "needs a path";
     }
 
-    bmcf->table = value[1];
+    *path = value[1];
 
-    if (ngx_conf_full_name(cf->cycle, &bmcf->table, 0) != NGX_OK) {
+    if (ngx_conf_full_name(cf->cycle, path, 0) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 

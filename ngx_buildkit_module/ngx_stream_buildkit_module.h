@@ -2,10 +2,19 @@
 /*
  * The pool gateway for BuildKit: what the files of this module share.
  *
- * A connection's way: verify.c (certificate, inside the handshake), route.c
- * (preread: token, look-up in zone.c), decide.c (what that means), then
- * either upstream.c (balancer) or refuse.c and reply.c (a gRPC status and
- * our text).
+ * A connection's way: limit.c (before the handshake), verify.c (certificate,
+ * inside the handshake), route.c (preread: token, look-up in zone.c),
+ * decide.c (what that means), then one of
+ *
+ *     upstream.c  dialled by the stock proxy; live.c and filter.c from then
+ *                 on; when it ends before its time: cut.c
+ *     hold.c      waits; goes back to route.c when something changed
+ *     refuse.c    a gRPC status and our text, by reply.c
+ *
+ * takeover.c takes a session away from the stock proxy: back to hold.c when
+ * the worker did not answer, on to cut.c when the connection must end.
+ * tick.c looks every buildkit_check whether anything changed.  report.c
+ * writes down all of it.
  */
 
 
@@ -20,6 +29,7 @@
 
 #include <signal.h>
 
+#include "bk_report.h"
 #include "bk_table_read.h"
 
 #include "ngx_stream_buildkit_parse.h"
@@ -50,13 +60,27 @@ typedef struct ngx_stream_buildkit_zone_s      ngx_stream_buildkit_zone_t;
 typedef struct ngx_stream_buildkit_sessions_s  ngx_stream_buildkit_sessions_t;
 typedef struct ngx_stream_buildkit_chains_s    ngx_stream_buildkit_chains_t;
 typedef struct ngx_stream_buildkit_reply_s     ngx_stream_buildkit_reply_t;
+typedef struct ngx_stream_buildkit_hold_s      ngx_stream_buildkit_hold_t;
+typedef struct ngx_stream_buildkit_live_s      ngx_stream_buildkit_live_t;
+typedef struct ngx_stream_buildkit_cut_s       ngx_stream_buildkit_cut_t;
+typedef struct ngx_stream_buildkit_limit_s     ngx_stream_buildkit_limit_t;
+typedef struct ngx_stream_buildkit_address_s   ngx_stream_buildkit_address_t;
+typedef struct ngx_stream_buildkit_report_s    ngx_stream_buildkit_report_t;
 
 
 typedef struct {
     ngx_str_t                        table;
+    ngx_str_t                        reports;   /* folder; empty: none */
     ngx_msec_t                       check;
 
     ngx_stream_buildkit_zone_t      *zone;      /* NULL: no buildkit_table */
+    ngx_stream_buildkit_limit_t     *limit;
+    ngx_stream_buildkit_report_t    *report;    /* never NULL */
+
+    ngx_event_t                      tick;
+    ngx_queue_t                      held;      /* ctx->queue: hold.c */
+    ngx_queue_t                      live;      /* ctx->queue: live.c */
+
     ngx_stream_buildkit_sessions_t  *sessions;  /* towards workers */
 
     ngx_uint_t                       balancers; /* upstreams with buildkit; */
@@ -70,6 +94,16 @@ typedef struct {
     ngx_flag_t                       enable;
     ngx_array_t                     *pools;
                                           /* of ngx_stream_complex_value_t */
+    ngx_msec_t                       wait;
+    ngx_msec_t                       grace;
+    ngx_msec_t                       retry;
+    ngx_msec_t                       silence;       /* 0: no such rule */
+    ngx_msec_t                       header_timeout;
+    ngx_msec_t                       peer_timeout;  /* 0: as it is */
+    ngx_int_t                        max_connections;   /* 0: no limit */
+    ngx_int_t                        max_held;          /* 0: no limit */
+    ngx_int_t                        max_handshakes;    /* 0: no limit */
+
     ngx_uint_t                       balancer;  /* an upstream's: buildkit; */
 
     /* set by ngx_stream_buildkit_verify_init() */
@@ -79,32 +113,68 @@ typedef struct {
 } ngx_stream_buildkit_srv_conf_t;
 
 
+/* an entry of the table, to see later whether it changed */
+typedef struct {
+    uint64_t                         serial;    /* of the mapping */
+    uint64_t                         seq;
+    uint32_t                         index;     /* BK_TABLE_NONE: none */
+} ngx_stream_buildkit_mark_t;
+
+
 typedef struct {
     /* what the handshake left behind: whose certificate check, its result */
     ngx_stream_buildkit_srv_conf_t  *verified;
     long                             verify_error;
     int                              verify_depth;  /* of the error; 0: leaf */
 
+    ngx_stream_session_t            *session;
+
     /* the route; all memory is the session's */
+    u_char                           key[NGX_STREAM_BUILDKIT_HASH_LEN];
     u_char                           id[NGX_STREAM_BUILDKIT_ID_LEN];
     ngx_str_t                        pool;
     ngx_str_t                        worker;
     ngx_str_t                        tls_name;
-    ngx_str_t                        reason;
+    ngx_str_t                        reason;    /* refused or cut: in words */
     uint64_t                         expires_ms;
     bk_table_ref_t                   worker_ref;
+    ngx_stream_buildkit_mark_t       mark;
 
     ngx_sockaddr_t                   sockaddr;
     socklen_t                        socklen;
     ngx_str_t                        addr;
 
+    ngx_queue_t                      queue;     /* bmcf->held or ->live */
+    ngx_stream_buildkit_hold_t      *hold;      /* once it was held */
+    ngx_stream_buildkit_live_t      *live;      /* once it was dialled */
+    ngx_stream_buildkit_cut_t       *cut;
     ngx_stream_buildkit_reply_t     *reply;     /* of a refused session */
+    ngx_stream_buildkit_address_t   *address;   /* limit.c: the client's */
+
+    /* report.c; both always point to something that can be written */
+    bk_report_session_t             *record;
+    bk_report_pool_t                *row;
+
+    ngx_msec_t                       started;   /* preread began */
+    ngx_msec_t                       held_ms;   /* in all */
+
+    /* why the worker could not be reached last, in words; upstream.c */
+    ngx_str_t                        trouble;
 
     unsigned                         state:4;   /* BK_ALLOC_*, 0: unknown */
+    unsigned                         phase:4;   /* BK_PHASE_* */
+    unsigned                         why:6;     /* BK_REFUSED_*, BK_CUT_* */
+    unsigned                         waits:6;   /* BK_REFUSED_* it would get */
+    unsigned                         late:1;    /* must not wait any more */
     unsigned                         id_set:1;
+    unsigned                         queued:1;  /* queue is in a list */
     unsigned                         routed:1;  /* may reach its worker */
     unsigned                         balanced:1;  /* through our balancer */
     unsigned                         session_set:1;
+    unsigned                         settings:1;  /* SETTINGS was sent */
+    unsigned                         counted:1; /* limit.c: in its zone */
+    unsigned                         holding:1; /* limit.c: counted as held */
+    unsigned                         shaking:1; /* limit.c: in handshake */
 } ngx_stream_buildkit_ctx_t;
 
 
@@ -126,6 +196,7 @@ typedef struct {
     bk_table_worker_data_t           worker;
     char                             text[BK_TABLE_TEXT_LEN];
     int                              worker_rc;  /* BK_TABLE_OK, _MISS */
+    ngx_stream_buildkit_mark_t       mark;
 } ngx_stream_buildkit_route_t;
 
 
@@ -133,11 +204,132 @@ typedef struct {
 ngx_stream_buildkit_ctx_t *ngx_stream_buildkit_get_ctx(
     ngx_stream_session_t *s);
 ngx_int_t ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s);
+/* the session is over: the one place where everything of ours ends */
+ngx_int_t ngx_stream_buildkit_log_handler(ngx_stream_session_t *s);
+/*
+ * Looks the allocation up and decides, as often as it is asked to.
+ * NGX_OK: may be dialled, address and names are those of its worker.
+ * NGX_AGAIN: has to wait; ctx->waits says for what (never when ctx->late).
+ * Else: what refusing the client returned (DONE, a status or ERROR).
+ */
+ngx_int_t ngx_stream_buildkit_route(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
 
-/* decide.c: NGX_OK, or what refusing the client returned */
+/* decide.c: the same results, from what was found */
 ngx_int_t ngx_stream_buildkit_decide(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
+/* "allocation ... was revoked at ...": for a client that was cut */
+u_char *ngx_stream_buildkit_decide_text(u_char *buf, u_char *last,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
+    ngx_uint_t state);
 ngx_str_t *ngx_stream_buildkit_state_name(ngx_uint_t state);
+
+/*
+ * hold.c: parks the session until what it waits for happens; then it goes
+ * through route() again.  Returns what a phase handler must, or the caller
+ * finalizes with.  Takes the session's events over.  Also for a session that
+ * takeover.c has just taken from the proxy: then waits for the next try.
+ */
+ngx_int_t ngx_stream_buildkit_hold(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_hold_tick(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_uint_t changed);
+void ngx_stream_buildkit_hold_done(ngx_stream_buildkit_ctx_t *ctx);
+
+/* tick.c: every buildkit_check, for each worker process and cycle */
+void ngx_stream_buildkit_tick_start(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_cycle_t *cycle);
+
+/*
+ * takeover.c: takes the session away from the stock proxy: the worker's side
+ * is closed, the proxy's timers are gone, c->buffer holds the client's bytes
+ * that were not passed on yet.  The caller sets new handlers at once.  Not
+ * to be called from inside a filter or a callback of the proxy: from a
+ * posted event or a timer only.
+ */
+ngx_int_t ngx_stream_buildkit_takeover(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+
+/* live.c: sessions that have a worker: expiry, silence, changes */
+ngx_int_t ngx_stream_buildkit_live_start(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_live_tick(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_uint_t changed);
+void ngx_stream_buildkit_live_done(ngx_stream_buildkit_ctx_t *ctx);
+
+/* filter.c: behind it nothing gets by the balancer; follows the frames */
+ngx_int_t ngx_stream_buildkit_filter_init(ngx_conf_t *cf);
+
+/*
+ * cut.c: turns a live session into a refused one, at the next boundary of a
+ * frame.  fmt as for refuse().  May be called from anywhere; does not
+ * finalize the session in the call.
+ */
+void ngx_stream_buildkit_cut(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t why, const char *fmt, ...);
+void ngx_stream_buildkit_cut_done(ngx_stream_buildkit_ctx_t *ctx);
+
+/*
+ * limit.c: what is counted across worker processes (connections of one
+ * allocation) and per process (held connections and handshakes of one
+ * address).  take() and hold() return NGX_OK or NGX_BUSY; give() and
+ * unhold() may be called again and again.
+ */
+ngx_int_t ngx_stream_buildkit_limit_init(ngx_conf_t *cf);
+void ngx_stream_buildkit_limit_start(ngx_stream_buildkit_limit_t *limit,
+    ngx_log_t *log);
+ngx_int_t ngx_stream_buildkit_limit_take(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_limit_give(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+ngx_int_t ngx_stream_buildkit_limit_hold(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_limit_unhold(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+/* the handshake is over, well or not */
+void ngx_stream_buildkit_limit_handshake_done(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+/* remembers for a while that connections of this allocation were cut here,
+ * although the table may still call it ready; 0: was not, else BK_CUT_* */
+void ngx_stream_buildkit_limit_cut(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+ngx_uint_t ngx_stream_buildkit_limit_was_cut(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+
+/* peer.c: keepalive and TCP_USER_TIMEOUT; dead peers are counted */
+void ngx_stream_buildkit_peer_set(ngx_stream_session_t *s,
+    ngx_connection_t *c);
+/* before c is closed; worker: on which side it is */
+void ngx_stream_buildkit_peer_check(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_connection_t *c, ngx_uint_t worker);
+
+/*
+ * report.c.  open() gives the session its record, phase() counts and notes a
+ * change, pool() says which row it counts for, close() ends it; log() is
+ * for sessions that never got so far.
+ */
+ngx_stream_buildkit_report_t *ngx_stream_buildkit_report_create(
+    ngx_conf_t *cf);
+void ngx_stream_buildkit_report_start(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_cycle_t *cycle);
+void ngx_stream_buildkit_report_tick(ngx_stream_buildkit_main_conf_t *bmcf);
+void ngx_stream_buildkit_report_open(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_report_route(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_report_phase(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t phase, ngx_uint_t why);
+void ngx_stream_buildkit_report_kind(ngx_stream_buildkit_ctx_t *ctx,
+    ngx_uint_t kind);
+void ngx_stream_buildkit_report_expiring(ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_report_connected(ngx_stream_buildkit_ctx_t *ctx,
+    ngx_msec_t ms);
+void ngx_stream_buildkit_report_dead(ngx_stream_session_t *s,
+    ngx_uint_t worker);
+void ngx_stream_buildkit_report_close(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_report_handshake(ngx_stream_session_t *s,
+    ngx_uint_t why);
 
 /* digest.c */
 ngx_int_t ngx_stream_buildkit_digest_init(ngx_conf_t *cf,
@@ -178,6 +370,11 @@ void ngx_stream_buildkit_zone_start(ngx_stream_buildkit_zone_t *zone,
     ngx_log_t *log);
 ngx_int_t ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
     const u_char *key, ngx_stream_buildkit_route_t *route);
+/* each tick: is the file still the one?  1: something changed since then */
+ngx_uint_t ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone);
+/* one load: NGX_OK when the entry is as it was when mark was made */
+ngx_int_t ngx_stream_buildkit_zone_same(ngx_stream_buildkit_zone_t *zone,
+    ngx_stream_buildkit_mark_t *mark);
 
 /* fault.c: catches SIGBUS in ranges that are watched */
 void ngx_stream_buildkit_fault_catch(ngx_log_t *log);
@@ -185,26 +382,31 @@ void ngx_stream_buildkit_fault_watch(ngx_stream_buildkit_range_t *range);
 void ngx_stream_buildkit_fault_forget(ngx_stream_buildkit_range_t *range);
 
 /*
- * refuse.c: sets the reason, logs it and begins to answer.  fmt is that of
- * ngx_sprintf(), without prefix.  Returns what the phase handler must: DONE,
- * ERROR or a status, never anything that lets the session go on.
+ * refuse.c: sets the reason, logs it and begins to answer.  why is one of
+ * BK_REFUSED_*, which has its gRPC status; fmt is that of ngx_sprintf(),
+ * without prefix.  Returns what the phase handler must: DONE, ERROR or a
+ * status, never anything that lets the session go on.  From elsewhere: for
+ * anything but DONE the caller finalizes the session.
  */
 ngx_int_t ngx_stream_buildkit_refuse(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t code, const char *fmt, ...);
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t why, const char *fmt, ...);
+/* the text as it is logged, in ctx->reason, and as it is sent, in message */
+ngx_int_t ngx_stream_buildkit_refuse_text(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_str_t *message, const char *fmt,
+    va_list args);
 u_char *ngx_stream_buildkit_time(u_char *buf, time_t sec);
 u_char *ngx_stream_buildkit_when(u_char *buf, u_char *last, time_t sec);
 
 /* reply.c: HTTP/2 to a refused client until it goes; owns the session then */
+void ngx_stream_buildkit_reply_done(ngx_stream_buildkit_ctx_t *ctx);
 ngx_int_t ngx_stream_buildkit_reply(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t code, ngx_uint_t status,
     ngx_str_t *message);
-ngx_int_t ngx_stream_buildkit_log_handler(ngx_stream_session_t *s);
 
-/* upstream.c: the balancer, and the filter behind which nothing gets by it */
+/* upstream.c: the balancer */
 char *ngx_stream_buildkit_upstream(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_int_t ngx_stream_buildkit_upstream_check(ngx_conf_t *cf);
-ngx_int_t ngx_stream_buildkit_filter_init(ngx_conf_t *cf);
 
 /* sessions.c: TLS sessions, one per worker and identity of ours */
 ngx_stream_buildkit_sessions_t *ngx_stream_buildkit_sessions_create(

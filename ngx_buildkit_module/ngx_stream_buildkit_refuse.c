@@ -14,33 +14,93 @@
 #define NGX_STREAM_BUILDKIT_PREFIX  "buildkit gateway: "
 
 
-static ngx_uint_t ngx_stream_buildkit_refuse_status(ngx_uint_t code);
 static size_t ngx_stream_buildkit_clean(u_char *dst, size_t size, u_char *src,
     size_t len, ngx_uint_t percent);
 
 
+/* by BK_REFUSED_*: what a gRPC client is told (wire.md, frame 2) */
+
+static const u_char  ngx_stream_buildkit_codes[BK_REFUSED] = {
+    0,
+    NGX_STREAM_BUILDKIT_UNAUTHENTICATED,        /* certificate */
+    NGX_STREAM_BUILDKIT_UNAUTHENTICATED,        /* no_token */
+    NGX_STREAM_BUILDKIT_UNAUTHENTICATED,        /* unknown */
+    NGX_STREAM_BUILDKIT_UNAUTHENTICATED,        /* key */
+    NGX_STREAM_BUILDKIT_PERMISSION_DENIED,      /* pool */
+    NGX_STREAM_BUILDKIT_UNAUTHENTICATED,        /* expired */
+    NGX_STREAM_BUILDKIT_UNAUTHENTICATED,        /* released */
+    NGX_STREAM_BUILDKIT_UNAUTHENTICATED,        /* revoked */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* failed */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* draining */
+    NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED,     /* queued */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* starting */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* worker */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* table */
+    NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED,     /* connections */
+    NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED,     /* held */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* shutdown */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* cut */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION     /* timeout */
+};
+
+
 ngx_int_t
 ngx_stream_buildkit_refuse(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t code, const char *fmt, ...)
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t why, const char *fmt, ...)
 {
-    size_t             prefix;
-    u_char             buf[NGX_STREAM_BUILDKIT_TEXT_MAX], *last, *p;
     va_list            args;
     ngx_int_t          rc;
     ngx_str_t          message;
-    ngx_uint_t         status;
+    ngx_uint_t         code, status;
     ngx_connection_t  *c;
 
     c = s->connection;
 
-    prefix = sizeof(NGX_STREAM_BUILDKIT_PREFIX) - 1;
-    last = ngx_cpymem(buf, NGX_STREAM_BUILDKIT_PREFIX, prefix);
-
     va_start(args, fmt);
-    last = ngx_vslprintf(last, buf + sizeof(buf) - 1, fmt, args);
+    rc = ngx_stream_buildkit_refuse_text(s, ctx, &message, fmt, args);
     va_end(args);
 
-    p = ngx_pnalloc(c->pool, 2 * NGX_STREAM_BUILDKIT_TEXT_MAX);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    c->log->action = "refusing the client";
+
+    code = ngx_stream_buildkit_codes[why];
+
+    ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                  "buildkit: refused: code %ui, allocation %*s: %V",
+                  code,
+                  ctx->id_set ? (size_t) NGX_STREAM_BUILDKIT_ID_LEN : 1,
+                  ctx->id_set ? (char *) ctx->id : "-",
+                  &ctx->reason);
+
+    ngx_stream_buildkit_report_phase(s, ctx, BK_PHASE_REFUSED, why);
+    ngx_stream_buildkit_limit_give(s, ctx);
+
+    status = (code == NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED
+              || code == NGX_STREAM_BUILDKIT_FAILED_PRECONDITION)
+             ? NGX_STREAM_SERVICE_UNAVAILABLE : NGX_STREAM_FORBIDDEN;
+
+    rc = ngx_stream_buildkit_reply(s, ctx, code, status, &message);
+
+    return (rc == NGX_DECLINED) ? (ngx_int_t) status : rc;
+}
+
+
+ngx_int_t
+ngx_stream_buildkit_refuse_text(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_str_t *message, const char *fmt,
+    va_list args)
+{
+    size_t   prefix;
+    u_char   buf[NGX_STREAM_BUILDKIT_TEXT_MAX], *last, *p;
+
+    prefix = sizeof(NGX_STREAM_BUILDKIT_PREFIX) - 1;
+    last = ngx_cpymem(buf, NGX_STREAM_BUILDKIT_PREFIX, prefix);
+    last = ngx_vslprintf(last, buf + sizeof(buf) - 1, fmt, args);
+
+    p = ngx_pnalloc(s->connection->pool, 2 * NGX_STREAM_BUILDKIT_TEXT_MAX);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -55,40 +115,12 @@ ngx_stream_buildkit_refuse(ngx_stream_session_t *s,
 
     p += NGX_STREAM_BUILDKIT_TEXT_MAX;
 
-    message.data = p;
-    message.len = ngx_stream_buildkit_clean(p,
-                                            NGX_STREAM_BUILDKIT_TEXT_MAX - 1,
-                                            buf, last - buf, 1);
+    message->data = p;
+    message->len = ngx_stream_buildkit_clean(p,
+                                             NGX_STREAM_BUILDKIT_TEXT_MAX - 1,
+                                             buf, last - buf, 1);
 
-    c->log->action = "refusing the client";
-
-    ngx_log_error(NGX_LOG_INFO, c->log, 0,
-                  "buildkit: refused: code %ui, allocation %*s: %V",
-                  code,
-                  ctx->id_set ? (size_t) NGX_STREAM_BUILDKIT_ID_LEN : 1,
-                  ctx->id_set ? (char *) ctx->id : "-",
-                  &ctx->reason);
-
-    status = ngx_stream_buildkit_refuse_status(code);
-
-    rc = ngx_stream_buildkit_reply(s, ctx, code, status, &message);
-
-    return (rc == NGX_DECLINED) ? (ngx_int_t) status : rc;
-}
-
-
-static ngx_uint_t
-ngx_stream_buildkit_refuse_status(ngx_uint_t code)
-{
-    switch (code) {
-
-    case NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED:
-    case NGX_STREAM_BUILDKIT_FAILED_PRECONDITION:
-        return NGX_STREAM_SERVICE_UNAVAILABLE;
-
-    default:
-        return NGX_STREAM_FORBIDDEN;
-    }
+    return NGX_OK;
 }
 
 

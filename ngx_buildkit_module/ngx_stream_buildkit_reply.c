@@ -498,18 +498,10 @@ ngx_stream_buildkit_reply_close(ngx_stream_buildkit_reply_t *r)
 }
 
 
-/* the session is over, by whichever way: nothing of ours may fire again */
-
-ngx_int_t
-ngx_stream_buildkit_log_handler(ngx_stream_session_t *s)
+void
+ngx_stream_buildkit_reply_done(ngx_stream_buildkit_ctx_t *ctx)
 {
-    ngx_stream_buildkit_ctx_t  *ctx;
-
-    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
-
-    if (ctx && ctx->reply && ctx->reply->timer.timer_set) {
+    if (ctx->reply && ctx->reply->timer.timer_set) {
         ngx_del_timer(&ctx->reply->timer);
     }
-
-    return NGX_OK;
 }

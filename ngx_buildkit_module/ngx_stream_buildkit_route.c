@@ -4,8 +4,9 @@
  *
  * The order is that of a person's questions: who are you, what do you have,
  * may it be used here, where does it lead.  Each "no" is a text for the
- * client.  Nothing here waits: there is one look-up in the table, and what
- * it says at that moment counts.
+ * client, each "not yet" goes to hold.c, which comes back here when the table
+ * has changed.  Nothing here waits: there is one look-up in the table, and
+ * what it says at that moment counts.
  */
 
 
@@ -16,13 +17,14 @@
 
 
 static ngx_int_t ngx_stream_buildkit_route_token(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, u_char *key);
+    ngx_stream_buildkit_ctx_t *ctx);
 static ngx_int_t ngx_stream_buildkit_route_find(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, const u_char *key,
-    ngx_stream_buildkit_route_t *route);
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 static ngx_int_t ngx_stream_buildkit_route_key(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 static ngx_int_t ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+static ngx_int_t ngx_stream_buildkit_route_count(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 static ngx_int_t ngx_stream_buildkit_route_keep(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
@@ -35,11 +37,9 @@ static ngx_int_t ngx_stream_buildkit_route_copy(ngx_pool_t *pool,
 ngx_int_t
 ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
 {
-    u_char                           key[NGX_STREAM_BUILDKIT_HASH_LEN];
     ngx_int_t                        rc;
     ngx_connection_t                *c;
     ngx_stream_buildkit_ctx_t       *ctx;
-    ngx_stream_buildkit_route_t      route;
     ngx_stream_buildkit_srv_conf_t  *bscf;
 
     bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
@@ -59,29 +59,82 @@ ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
         return NGX_ERROR;
     }
 
-    /* another handler of this phase may make the core call us again */
+    /* hold.c resumes here, and other handlers of this phase may */
 
     if (ctx->routed) {
         return NGX_DECLINED;
     }
 
-    if (ctx->reply) {
+    if (ctx->reply || ctx->hold) {
         return NGX_DONE;
     }
 
     c->log->action = "routing to a buildkit worker";
+
+    ctx->started = ngx_current_msec;
+
+    ngx_stream_buildkit_limit_handshake_done(s, ctx);
+    ngx_stream_buildkit_peer_set(s, c);
+    ngx_stream_buildkit_report_open(s, ctx);
 
     /* who refuses has begun to answer already: DONE, or a status */
 
     rc = ngx_stream_buildkit_verify_peer(s, ctx);
 
     if (rc == NGX_OK) {
-        rc = ngx_stream_buildkit_route_token(s, ctx, key);
+        rc = ngx_stream_buildkit_route_token(s, ctx);
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_stream_buildkit_route_find(s, ctx, key, &route);
+        rc = ngx_stream_buildkit_route(s, ctx);
     }
+
+    if (rc == NGX_AGAIN) {
+        return ngx_stream_buildkit_hold(s, ctx);
+    }
+
+    return (rc == NGX_OK) ? NGX_DECLINED : rc;
+}
+
+
+ngx_int_t
+ngx_stream_buildkit_log_handler(ngx_stream_session_t *s)
+{
+    ngx_stream_buildkit_ctx_t       *ctx;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    if (!bscf->enable || ctx == NULL) {
+        return NGX_OK;
+    }
+
+    /* nothing of ours may fire again */
+
+    ngx_stream_buildkit_hold_done(ctx);
+    ngx_stream_buildkit_live_done(ctx);
+    ngx_stream_buildkit_cut_done(ctx);
+    ngx_stream_buildkit_reply_done(ctx);
+
+    ngx_stream_buildkit_limit_handshake_done(s, ctx);
+    ngx_stream_buildkit_limit_unhold(s, ctx);
+    ngx_stream_buildkit_limit_give(s, ctx);
+    ngx_stream_buildkit_peer_check(s, ctx, s->connection, 0);
+    ngx_stream_buildkit_report_close(s, ctx);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_stream_buildkit_route(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_int_t                    rc;
+    ngx_stream_buildkit_route_t  route;
+
+    rc = ngx_stream_buildkit_route_find(s, ctx, &route);
 
     if (rc == NGX_OK) {
         rc = ngx_stream_buildkit_route_keep(s, ctx, &route);
@@ -96,6 +149,10 @@ ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
     }
 
     if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_route_count(s, ctx);
+    }
+
+    if (rc == NGX_OK) {
         rc = ngx_stream_buildkit_decide(s, ctx, &route);
     }
 
@@ -103,13 +160,11 @@ ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
         rc = ngx_stream_buildkit_route_address(s, ctx, &route.worker);
     }
 
-    if (rc != NGX_OK) {
-        return rc;
+    if (rc == NGX_OK) {
+        ctx->routed = 1;
     }
 
-    ctx->routed = 1;
-
-    return NGX_DECLINED;
+    return rc;
 }
 
 
@@ -127,7 +182,9 @@ ngx_stream_buildkit_get_ctx(ngx_stream_session_t *s)
             return NULL;
         }
 
+        ctx->session = s;
         ctx->worker_ref.index = BK_TABLE_NONE;
+        ctx->mark.index = BK_TABLE_NONE;
 
         ngx_stream_set_ctx(s, ctx, ngx_stream_buildkit_module);
     }
@@ -138,7 +195,7 @@ ngx_stream_buildkit_get_ctx(ngx_stream_session_t *s)
 
 static ngx_int_t
 ngx_stream_buildkit_route_token(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, u_char *key)
+    ngx_stream_buildkit_ctx_t *ctx)
 {
     X509                            *cert;
     size_t                           len;
@@ -159,40 +216,40 @@ ngx_stream_buildkit_route_token(ngx_stream_session_t *s,
 
     case ngx_stream_buildkit_token_none:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_NO_TOKEN,
                    "this certificate carries no allocation; "
                    "run bkctl allocate");
 
     case ngx_stream_buildkit_token_many:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_NO_TOKEN,
                    "this certificate carries more than one allocation; "
                    "run bkctl allocate to get one with exactly one");
 
     case ngx_stream_buildkit_token_names:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_NO_TOKEN,
                    "this certificate has more than one common name, which "
                    "is ambiguous; run bkctl allocate to get a plain one");
 
     case ngx_stream_buildkit_token_length:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_NO_TOKEN,
                    "the allocation token in this certificate is empty or "
                    "longer than %d characters; run bkctl allocate",
                    NGX_STREAM_BUILDKIT_TOKEN_LEN);
 
     default: /* ngx_stream_buildkit_token_invalid */
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_NO_TOKEN,
                    "the allocation token in this certificate has characters "
                    "that no token has; run bkctl allocate");
     }
 
-    ngx_stream_buildkit_sha256(bscf->main, token, len, key);
+    ngx_stream_buildkit_sha256(bscf->main, token, len, ctx->key);
     ngx_memzero(token, len);
 
-    (void) ngx_hex_dump(ctx->id, key, NGX_STREAM_BUILDKIT_ID_LEN / 2);
+    (void) ngx_hex_dump(ctx->id, ctx->key, NGX_STREAM_BUILDKIT_ID_LEN / 2);
     ctx->id_set = 1;
 
     return NGX_OK;
@@ -201,35 +258,34 @@ ngx_stream_buildkit_route_token(ngx_stream_session_t *s,
 
 static ngx_int_t
 ngx_stream_buildkit_route_find(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, const u_char *key,
-    ngx_stream_buildkit_route_t *route)
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
 {
     ngx_stream_buildkit_srv_conf_t  *bscf;
 
     bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
 
-    switch (ngx_stream_buildkit_zone_find(bscf->main->zone, key, route)) {
+    switch (ngx_stream_buildkit_zone_find(bscf->main->zone, ctx->key, route)) {
 
     case NGX_OK:
         return NGX_OK;
 
     case NGX_DECLINED:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_UNKNOWN,
                    "allocation %*s is not known here; it ended long ago, or "
                    "is of another gateway: run bkctl allocate",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
 
     case NGX_BUSY:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   BK_REFUSED_TABLE,
                    "allocation %*s is changing too fast to be read; "
                    "try again",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
 
     default: /* NGX_ERROR */
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,
+                   BK_REFUSED_TABLE,
                    "gateway is starting: it has no route table yet "
                    "(allocation %*s); try again in a few seconds",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
@@ -254,6 +310,7 @@ ngx_stream_buildkit_route_keep(ngx_stream_session_t *s,
     ctx->state = alloc->state;
     ctx->expires_ms = alloc->expires_ms;
     ctx->worker_ref = alloc->worker;
+    ctx->mark = route->mark;
 
     if (ngx_stream_buildkit_route_copy(pool, &ctx->pool, route->pool.name,
                                        route->pool.name_len)
@@ -319,7 +376,7 @@ ngx_stream_buildkit_route_key(ngx_stream_session_t *s,
                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
 
     return ngx_stream_buildkit_refuse(s, ctx,
-               NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+               BK_REFUSED_KEY,
                "this certificate's key is not the one that allocation %*s "
                "was issued for; use the certificate and key that bkctl "
                "allocate wrote",
@@ -358,10 +415,30 @@ ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
     }
 
     return ngx_stream_buildkit_refuse(s, ctx,
-               NGX_STREAM_BUILDKIT_PERMISSION_DENIED,
+               BK_REFUSED_POOL,
                "allocation %*s is of pool %V, which is not served at this "
                "address; connect to the address that bkctl allocate printed",
                (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->pool);
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_route_count(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    if (ngx_stream_buildkit_limit_take(s, ctx) == NGX_OK) {
+        return NGX_OK;
+    }
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    return ngx_stream_buildkit_refuse(s, ctx, BK_REFUSED_CONNECTIONS,
+               "allocation %*s has its %i connections already; wait for one "
+               "of its builds to end, or run bkctl allocate for another one",
+               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
+               bscf->max_connections);
 }
 
 

@@ -245,14 +245,14 @@ ngx_stream_buildkit_verify_peer(ngx_stream_session_t *s,
 
     if (cert == NULL) {
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "no client certificate was sent; run bkctl allocate and "
                    "pass its certificate and key to the client");
     }
 
     if (ctx->verified != bscf) {
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "the client certificate was not verified on this "
                    "connection; connect again without resuming a session");
     }
@@ -268,7 +268,7 @@ ngx_stream_buildkit_verify_peer(ngx_stream_session_t *s,
 
     if (ngx_ssl_ocsp_get_status(c, &status) != NGX_OK) {
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "the authority's OCSP service does not vouch for the "
                    "client certificate (%s); "
                    NGX_STREAM_BUILDKIT_AGAIN, status);
@@ -295,7 +295,7 @@ ngx_stream_buildkit_verify_refuse(ngx_stream_session_t *s,
 
         if (ctx->verify_depth != 0) {
             return ngx_stream_buildkit_refuse(s, ctx,
-                       NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                       BK_REFUSED_CERTIFICATE,
                        "the authority that issued the client certificate is "
                        "out of date (%s); ask the gateway's operator to "
                        "renew it", text);
@@ -306,7 +306,7 @@ ngx_stream_buildkit_verify_refuse(ngx_stream_session_t *s,
             last = ngx_stream_buildkit_when(buf, buf + sizeof(buf), sec);
 
             return ngx_stream_buildkit_refuse(s, ctx,
-                       NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                       BK_REFUSED_CERTIFICATE,
                        "the client certificate expired at %*s; "
                        NGX_STREAM_BUILDKIT_AGAIN, last - buf, buf);
         }
@@ -315,21 +315,21 @@ ngx_stream_buildkit_verify_refuse(ngx_stream_session_t *s,
         last = ngx_stream_buildkit_time(buf, sec);
 
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "the client certificate is not valid before %*s; "
                    "compare the clocks of its issuer and of the gateway",
                    last - buf, buf);
 
     case X509_V_ERR_INVALID_PURPOSE:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "the certificate was not issued for clients (%s); "
                    "use the client certificate that bkctl allocate wrote",
                    text);
 
     case X509_V_ERR_CERT_REVOKED:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "the client certificate was revoked by its authority; "
                    NGX_STREAM_BUILDKIT_AGAIN);
 
@@ -338,7 +338,7 @@ ngx_stream_buildkit_verify_refuse(ngx_stream_session_t *s,
     case X509_V_ERR_CRL_NOT_YET_VALID:
     case X509_V_ERR_CRL_SIGNATURE_FAILURE:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "the gateway cannot tell whether the client certificate "
                    "was revoked (%s); ask its operator for a new CRL", text);
 
@@ -348,14 +348,14 @@ ngx_stream_buildkit_verify_refuse(ngx_stream_session_t *s,
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "the client certificate is not from an authority that "
                    "this gateway trusts (%s); use the certificate that "
                    "bkctl allocate wrote for this gateway", text);
 
     default:
         return ngx_stream_buildkit_refuse(s, ctx,
-                   NGX_STREAM_BUILDKIT_UNAUTHENTICATED,
+                   BK_REFUSED_CERTIFICATE,
                    "the client certificate does not verify (%s); "
                    NGX_STREAM_BUILDKIT_AGAIN, text);
     }

@@ -35,10 +35,12 @@ struct ngx_stream_buildkit_zone_s {
     dev_t                              dev;
     ino_t                              ino;
 
+    uint64_t                           serial;   /* +1 with each mapping */
+    uint64_t                           revision; /* as check() saw it last */
+    uint64_t                           additions;
+
     ngx_str_t                          path;
     ngx_msec_t                         check;
-    ngx_event_t                        event;
-    ngx_connection_t                   dumb;     /* for the event's log */
     ngx_log_t                         *log;
 
     ngx_msec_t                         tried;    /* when it was opened last */
@@ -54,7 +56,6 @@ struct ngx_stream_buildkit_zone_s {
 
 
 static void ngx_stream_buildkit_zone_cleanup(void *data);
-static void ngx_stream_buildkit_zone_timer(ngx_event_t *ev);
 static ngx_int_t ngx_stream_buildkit_zone_changed(
     ngx_stream_buildkit_zone_t *zone);
 static ngx_int_t ngx_stream_buildkit_zone_open(
@@ -103,10 +104,6 @@ ngx_stream_buildkit_zone_cleanup(void *data)
 {
     ngx_stream_buildkit_zone_t  *zone = data;
 
-    if (zone->event.timer_set) {
-        ngx_del_timer(&zone->event);
-    }
-
     ngx_stream_buildkit_zone_close(zone);
 }
 
@@ -118,30 +115,16 @@ ngx_stream_buildkit_zone_start(ngx_stream_buildkit_zone_t *zone,
     zone->log = log;
 
     ngx_stream_buildkit_fault_catch(log);
-
-    zone->dumb.fd = (ngx_socket_t) -1;
-
-    zone->event.handler = ngx_stream_buildkit_zone_timer;
-    zone->event.data = &zone->dumb;
-    zone->event.log = log;
-    zone->event.cancelable = 1;     /* must not hold up a graceful exit */
-
-    /* the handler finds the zone by its event */
-
-    zone->dumb.data = zone;
-
-    ngx_add_timer(&zone->event, zone->check);
 }
 
 
-static void
-ngx_stream_buildkit_zone_timer(ngx_event_t *ev)
+ngx_uint_t
+ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone)
 {
-    ngx_connection_t            *dumb;
-    ngx_stream_buildkit_zone_t  *zone;
+    uint64_t    additions, revision, serial;
+    ngx_uint_t  changed;
 
-    dumb = ev->data;
-    zone = dumb->data;
+    serial = zone->serial;
 
     if (zone->range.base == NULL || zone->range.bad
         || ngx_stream_buildkit_zone_changed(zone) == NGX_OK)
@@ -149,7 +132,36 @@ ngx_stream_buildkit_zone_timer(ngx_event_t *ev)
         (void) ngx_stream_buildkit_zone_open(zone);
     }
 
-    ngx_add_timer(ev, zone->check);
+    if (zone->range.base == NULL) {
+        return serial != zone->serial;
+    }
+
+    revision = bk_table_revision(&zone->view);
+    additions = bk_table_load(&zone->view.header->additions);
+
+    changed = serial != zone->serial || revision != zone->revision
+              || additions != zone->additions;
+
+    zone->revision = revision;
+    zone->additions = additions;
+
+    return changed;
+}
+
+
+ngx_int_t
+ngx_stream_buildkit_zone_same(ngx_stream_buildkit_zone_t *zone,
+    ngx_stream_buildkit_mark_t *mark)
+{
+    if (zone->range.base == NULL || zone->range.bad
+        || mark->serial != zone->serial
+        || mark->index >= zone->view.nentries)
+    {
+        return NGX_DECLINED;
+    }
+
+    return bk_table_load(&zone->view.entries[mark->index].seq) == mark->seq
+           ? NGX_OK : NGX_DECLINED;
 }
 
 
@@ -252,6 +264,8 @@ ngx_stream_buildkit_zone_map(ngx_stream_buildkit_zone_t *zone, ngx_fd_t fd)
 
     zone->dev = fi.st_dev;
     zone->ino = fi.st_ino;
+
+    zone->serial++;
 
     zone->range.base = base;
     zone->range.size = (size_t) ngx_file_size(&fi);
@@ -385,11 +399,17 @@ ngx_stream_buildkit_zone_read(ngx_stream_buildkit_zone_t *zone,
 {
     int  rc;
 
+    route->mark.serial = zone->serial;
+    route->mark.index = BK_TABLE_NONE;
+
     rc = bk_table_lookup(&zone->view, key, &route->found);
 
     if (rc != BK_TABLE_OK) {
         return ngx_stream_buildkit_zone_result(zone, rc);
     }
+
+    route->mark.index = route->found.index;
+    route->mark.seq = route->found.seq;
 
     rc = bk_table_read_pool(&zone->view, route->found.alloc.pool,
                             &route->pool);

@@ -31,7 +31,7 @@ my @rows = (
         qr/"buildkit_table" directive is not allowed here/],
     ['table, relative', { table => 'run/table' }],
     ['table, empty', { table => '""' },
-        qr/"buildkit_table" directive needs the path of a file/],
+        qr/"buildkit_table" directive needs a path/],
 
     ['buildkit twice', { server => 'buildkit off;' },
         qr/"buildkit" directive is duplicate/],

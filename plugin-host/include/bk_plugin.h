@@ -18,6 +18,8 @@
  * Changes (same major: old plugins go on working; the gate is in plugin.c):
  *   2026-11-21  1.0  first version: life-cycle and options
  *   2026-11-21  1.1  worker_want, event, check; host: stats
+ *   2026-11-21  1.2  host: worker_use, session_each, worker_drain;
+ *                    BK_EVENT_USE
  */
 
 #ifndef BK_PLUGIN_H_INCLUDED
@@ -28,7 +30,7 @@
 
 
 #define BK_ABI_MAJOR  1
-#define BK_ABI_MINOR  1
+#define BK_ABI_MINOR  2
 
 
 typedef struct {
@@ -113,6 +115,8 @@ typedef struct {
 #define BK_EVENT_POOL        1
 #define BK_EVENT_WORKER      2
 #define BK_EVENT_ALLOCATION  3
+#define BK_EVENT_USE         4      /* 1.2: connections of a worker came or
+                                       went; worker is set */
 
 typedef struct {
     int                     what;       /* BK_EVENT_* */
@@ -122,6 +126,38 @@ typedef struct {
     const bk_worker_info_t *worker;
     const bk_alloc_info_t  *alloc;
 } bk_event_t;
+
+
+/*
+ * 1.2: how a worker is used, from what the gateways report: real connections,
+ * held ones too, without those that only look (buildx ls, inspect).
+ */
+typedef struct {
+    uint32_t  connections;
+    uint32_t  builds;
+    uint64_t  last_used_ms; /* now while there are any; 0: none was seen */
+} bk_worker_use_t;
+
+
+/* 1.2: one connection at a gateway; numbers and names: bk_report.h. */
+typedef struct {
+    bk_str_t  allocation;   /* the id, 12 hex digits */
+    bk_str_t  pool;         /* namespace/name; empty: not known */
+    bk_str_t  worker;       /* empty: none yet */
+    bk_str_t  client;       /* "address:port" */
+    int       phase;        /* BK_PHASE_* */
+    int       kind;         /* BK_KIND_* */
+    int       expiring;     /* its allocation ends soon */
+    int       reason;       /* BK_REFUSED_* or BK_CUT_*, by phase */
+    uint64_t  gateway;      /* pid of the nginx process */
+    uint64_t  start_ms;
+    uint64_t  phase_ms;     /* since when it is in this phase */
+    uint64_t  expires_ms;   /* 0: never */
+    uint64_t  last_ms;      /* last byte in either direction */
+    uint64_t  hold_ms;
+    uint64_t  bytes_up;
+    uint64_t  bytes_down;
+} bk_session_info_t;
 
 
 typedef struct bk_timer_s    bk_timer_t;
@@ -206,6 +242,7 @@ typedef void (*bk_stat_pt)(const bk_stat_t *stat, void *data);
 typedef int (*bk_pool_pt)(const bk_pool_info_t *pool, void *data);
 typedef int (*bk_worker_pt)(const bk_worker_info_t *worker, void *data);
 typedef int (*bk_alloc_pt)(const bk_alloc_info_t *alloc, void *data);
+typedef int (*bk_session_pt)(const bk_session_info_t *session, void *data);
 
 
 /*
@@ -323,7 +360,23 @@ struct bk_host_s {
     /* the host's own numbers: table, HTTP, process */
     void (*stats)(const bk_host_t *h, bk_stat_pt fn, void *data);
 
-    /* minor 2 and later: add here, never above */
+    /* 1.2 */
+
+    /* size: sizeof(bk_worker_use_t) of the plugin; -1: no such worker */
+    int (*worker_use)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+        bk_worker_use_t *out, size_t size);
+    /* every connection of every gateway, as their reports are now */
+    int (*session_each)(const bk_host_t *h, bk_session_pt fn, void *data);
+    /*
+     * Drains a worker (1) or takes it back (0): it gets no new allocations,
+     * its ready ones become DRAINING with this reason, live connections go
+     * on.  Whoever put the worker goes on putting its own states; the model
+     * shows READY as DRAINING meanwhile.  404 WorkerNotFound.
+     */
+    int (*worker_drain)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+        int drained, bk_str_t reason, bk_err_t *err);
+
+    /* minor 3 and later: add here, never above */
 };
 
 
@@ -361,7 +414,7 @@ typedef struct {
     /* all options are in: do they fit together? */
     int   (*check)(void *ctx, bk_err_t *err);
 
-    /* minor 2 and later: add here, never above */
+    /* minor 3 and later: add here, never above */
 } bk_plugin_t;
 
 

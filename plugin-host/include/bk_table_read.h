@@ -54,6 +54,7 @@ typedef struct {
     uint8_t           key[BK_TABLE_HASH_LEN];
     uint8_t           key_hash[BK_TABLE_HASH_LEN];
     bk_table_alloc_t  alloc;
+    uint64_t          seq;      /* of the entry, as it was copied */
     uint32_t          index;    /* of the entry: stays while it lives */
 } bk_table_found_t;
 
@@ -262,6 +263,7 @@ bk_table_read_entry(const bk_table_view_t *v, uint32_t index,
             continue;
         }
 
+        f->seq = seq;
         f->index = index;
 
         if (f->alloc.state >= BK_ALLOC_STATES

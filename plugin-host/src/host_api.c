@@ -386,6 +386,45 @@ bk_host_stats(const bk_host_t *h, bk_stat_pt fn, void *data)
 }
 
 
+static int
+bk_host_worker_use(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+    bk_worker_use_t *out, size_t size)
+{
+    (void) h;
+    (void) pool;
+    (void) name;
+    (void) out;
+    (void) size;
+
+    return -1;
+}
+
+
+static int
+bk_host_session_each(const bk_host_t *h, bk_session_pt fn, void *data)
+{
+    (void) h;
+    (void) fn;
+    (void) data;
+
+    return 0;
+}
+
+
+static int
+bk_host_worker_drain(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+    int drained, bk_str_t reason, bk_err_t *err)
+{
+    (void) h;
+    (void) pool;
+    (void) name;
+    (void) drained;
+    (void) reason;
+
+    return bk_err_set(err, 501, "NotImplemented", "not yet");
+}
+
+
 static const bk_host_t  bk_host_template = {
     BK_ABI_MAJOR,
     BK_ABI_MINOR,
@@ -437,7 +476,10 @@ static const bk_host_t  bk_host_template = {
 
     bk_host_stopped,
 
-    bk_host_stats
+    bk_host_stats,
+    bk_host_worker_use,
+    bk_host_session_each,
+    bk_host_worker_drain
 };
 
 

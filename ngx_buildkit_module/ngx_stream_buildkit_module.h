@@ -80,6 +80,8 @@ typedef struct {
     ngx_event_t                      tick;
     ngx_queue_t                      held;      /* ctx->queue: hold.c */
     ngx_queue_t                      live;      /* ctx->queue: live.c */
+    ngx_queue_t                      cutting;   /* ctx->queue: cut.c */
+    ngx_event_t                      cutter;
 
     ngx_stream_buildkit_sessions_t  *sessions;  /* towards workers */
 

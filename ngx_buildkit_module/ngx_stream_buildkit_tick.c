@@ -24,6 +24,7 @@ ngx_stream_buildkit_tick_start(ngx_stream_buildkit_main_conf_t *bmcf,
 
     ngx_queue_init(&bmcf->held);
     ngx_queue_init(&bmcf->live);
+    ngx_queue_init(&bmcf->cutting);
 
     bmcf->tick.handler = ngx_stream_buildkit_tick_handler;
     bmcf->tick.data = &dumb;    /* what debug logs ask for its fd */

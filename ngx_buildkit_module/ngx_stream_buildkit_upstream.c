@@ -233,6 +233,13 @@ ngx_stream_buildkit_upstream_notify(ngx_peer_connection_t *pc, void *data,
     c = pc->connection;
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
 
+    if (ngx_stream_buildkit_live_start(s, ctx) != NGX_OK) {
+
+        /* the filter lets nothing by then */
+
+        return;
+    }
+
     if (c->ssl == NULL) {
         return;
     }

@@ -30,6 +30,7 @@ help:
 
 MODULE      := $(BUILD)/ngx_stream_buildkit_module.so
 MODULE_SRCS := $(wildcard ngx_buildkit_module/*.[ch]) config \
+               plugin-host/include/bk_report.h \
                plugin-host/include/bk_table.h \
                plugin-host/include/bk_table_read.h
 

@@ -25,9 +25,16 @@
 #define BK_REPORT_MAGIC_LEN     8
 #define BK_REPORT_ENDIAN        0x01020304u
 
-/* File names: "nginx-PID.report" and plugin-host's "totals.report". */
+/*
+ * File names: "nginx-PID-TICKS-N.report" and plugin-host's "totals.report".
+ * With its start ticks a pid is that process and no other; N is generation.
+ * So the file of a process that is gone is in nobody's way.  A file is made
+ * under its name and BK_REPORT_NEW, then renamed: half a one is never seen.
+ */
 #define BK_REPORT_PREFIX        "nginx-"
 #define BK_REPORT_SUFFIX        ".report"
+#define BK_REPORT_NEW           ".new"
+#define BK_REPORT_BAD           ".bad"  /* what plugin-host sets aside */
 #define BK_REPORT_TOTALS        "totals.report"
 
 #define BK_REPORT_POOLS         257     /* row 0: no pool, or no room */
@@ -142,7 +149,7 @@ typedef struct {
 
     /* Whose it is: a pid may come again, with its start time it does not. */
     uint64_t  pid;
-    uint64_t  start_ticks;      /* field 22 of /proc/PID/stat */
+    uint64_t  start_ticks;      /* field 22 of /proc/PID/stat; 0: unknown */
     char      boot[40];         /* /proc/sys/kernel/random/boot_id, NULs */
 
     /* In totals: the file that was added last, in case it is still there. */
@@ -150,7 +157,10 @@ typedef struct {
     uint64_t  folded_ticks;
     char      folded_boot[40];
 
-    uint8_t   reserved0[32];
+    uint64_t  pid_ns;           /* inode of /proc/self/ns/pid; 0: unknown */
+    uint64_t  generation;       /* 1; +1 for each file after a lost one */
+    uint64_t  folded_generation;
+    uint8_t   reserved0[8];
 
     /* All below changes while readers look: 64-bit atomic words. */
     uint64_t  start_ms;
@@ -162,7 +172,8 @@ typedef struct {
     uint64_t  handshake[8];     /* BK_HANDSHAKE_*: failures */
     uint64_t  dead_clients;     /* found dead by keepalive or time-out */
     uint64_t  dead_workers;
-    uint8_t   reserved1[184];
+    uint64_t  nused;            /* no session is behind this index */
+    uint8_t   reserved1[176];
 } bk_report_header_t;
 
 
@@ -172,22 +183,27 @@ typedef struct {
 } bk_report_hist_t;
 
 
-/* name is written once, before used; the rest are 64-bit atomic words. */
+/*
+ * name is written once, before used; the rest are 64-bit atomic words.  Each
+ * connection is accepted in one row, and ends there as one of routed, refused
+ * or gone; cut is for routed ones.
+ */
 typedef struct {
     uint64_t          used;         /* 1: the row has its name */
     char              name[BK_REPORT_POOL_LEN];
     uint64_t          accepted;     /* connections that were looked at */
     uint64_t          held;         /* ... that had to wait */
     uint64_t          routed;       /* ... that reached their worker */
+    uint64_t          gone;         /* ... that left before either end */
     uint64_t          looks;        /* streams answered while held */
     uint64_t          retries;      /* attempts that were not the first */
     uint64_t          bytes_up;     /* to workers */
     uint64_t          bytes_down;   /* from workers */
     uint64_t          refused[24];  /* BK_REFUSED_* */
     uint64_t          cut[16];      /* BK_CUT_* */
-    bk_report_hist_t  hold;         /* of those held: until routed, refused */
+    bk_report_hist_t  hold;         /* of those held: how long in all */
     bk_report_hist_t  connect;      /* TCP and TLS towards the worker */
-    uint8_t           reserved[112];
+    uint8_t           reserved[104];
 } bk_report_pool_t;
 
 

@@ -61,6 +61,7 @@ typedef struct ngx_stream_buildkit_sessions_s  ngx_stream_buildkit_sessions_t;
 typedef struct ngx_stream_buildkit_chains_s    ngx_stream_buildkit_chains_t;
 typedef struct ngx_stream_buildkit_reply_s     ngx_stream_buildkit_reply_t;
 typedef struct ngx_stream_buildkit_hold_s      ngx_stream_buildkit_hold_t;
+typedef struct ngx_stream_buildkit_retry_s     ngx_stream_buildkit_retry_t;
 typedef struct ngx_stream_buildkit_live_s      ngx_stream_buildkit_live_t;
 typedef struct ngx_stream_buildkit_cut_s       ngx_stream_buildkit_cut_t;
 typedef struct ngx_stream_buildkit_limit_s     ngx_stream_buildkit_limit_t;
@@ -148,6 +149,7 @@ typedef struct {
 
     ngx_queue_t                      queue;     /* bmcf->held or ->live */
     ngx_stream_buildkit_hold_t      *hold;      /* once it was held */
+    ngx_stream_buildkit_retry_t     *retry;     /* once it was dialled */
     ngx_stream_buildkit_live_t      *live;      /* once it was dialled */
     ngx_stream_buildkit_cut_t       *cut;
     ngx_stream_buildkit_reply_t     *reply;     /* of a refused session */
@@ -158,7 +160,8 @@ typedef struct {
     bk_report_pool_t                *row;
 
     ngx_msec_t                       started;   /* preread began */
-    ngx_msec_t                       held_ms;   /* in all */
+    ngx_msec_t                       held_ms;   /* before this phase; both */
+    ngx_msec_t                       phase_at;  /* are report.c's */
 
     /* why the worker could not be reached last, in words; upstream.c */
     ngx_str_t                        trouble;
@@ -174,9 +177,19 @@ typedef struct {
     unsigned                         balanced:1;  /* through our balancer */
     unsigned                         session_set:1;
     unsigned                         settings:1;  /* SETTINGS was sent */
+    unsigned                         replay:1;  /* c->buffer has all that the
+                                                   worker got: retry.c */
     unsigned                         counted:1; /* limit.c: in its zone */
     unsigned                         holding:1; /* limit.c: counted as held */
     unsigned                         shaking:1; /* limit.c: in handshake */
+
+    /* report.c */
+    unsigned                         kind:3;    /* BK_KIND_* */
+    unsigned                         accepted:1;  /* counted, in its row */
+    unsigned                         waited:1;  /* was held */
+    unsigned                         dialled:1;
+    unsigned                         ended:1;   /* its outcome is counted */
+    unsigned                         closed:1;  /* has no record any more */
 } ngx_stream_buildkit_ctx_t;
 
 
@@ -187,8 +200,55 @@ struct ngx_stream_buildkit_range_s {
     u_char                          *base;
     size_t                           size;
     volatile sig_atomic_t            bad;   /* pages are not the file's */
+    ngx_uint_t                       writable;
     ngx_stream_buildkit_range_t     *next;
 };
+
+
+/*
+ * What this process reports.  header, rows and sessions always point to
+ * something that can be written: memory at first, the file's pages at the
+ * same addresses once there is one.  Nothing of it is ever believed here:
+ * whoever may write the file could have; what steers us is in this struct.
+ */
+struct ngx_stream_buildkit_report_s {
+    bk_report_header_t              *header;
+    bk_report_pool_t                *rows;
+    bk_report_session_t             *sessions;
+
+    ngx_str_t                       *names;     /* of the rows */
+    ngx_uint_t                       nrows;
+    ngx_uint_t                       nsessions; /* there are */
+    ngx_uint_t                       nused;     /* were ever taken */
+    ngx_uint_t                       nroom;     /* the file has room for */
+    ngx_uint_t                       nfree;     /* in free */
+    uint32_t                        *free;
+
+    ngx_stream_buildkit_range_t      range;     /* base NULL: no report */
+    ngx_str_t                        folder;
+    u_char                          *path;
+    ngx_fd_t                         fd;        /* -1: memory only */
+    dev_t                            dev;
+    ino_t                            ino;
+    ngx_log_t                       *log;
+    ngx_msec_t                       tried;
+    ngx_msec_t                       beat;
+    unsigned                         complained:1;
+
+    /* for those that have no record of their own, and without a file */
+    bk_report_header_t               own_header;
+    bk_report_pool_t                 own_row;
+    bk_report_session_t              own_session;
+};
+
+
+/* there is one writer, and readers look at any time */
+
+#define ngx_stream_buildkit_report_set(field, value)                          \
+    __atomic_store_n(&(field), (uint64_t) (value), __ATOMIC_RELAXED)
+
+#define ngx_stream_buildkit_report_add(field, n)                              \
+    ngx_stream_buildkit_report_set(field, (field) + (uint64_t) (n))
 
 
 /* what one look-up found: consistent copies */
@@ -252,6 +312,21 @@ void ngx_stream_buildkit_tick_start(ngx_stream_buildkit_main_conf_t *bmcf,
 ngx_int_t ngx_stream_buildkit_takeover(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 
+/*
+ * retry.c: a worker that did not answer is tried again for buildkit_retry
+ * while the client is held.  For filter.c, while ctx->replay: passed() before
+ * client bytes go on, answered() when the worker's first byte has come.
+ * closed(): the worker closed or broke the connection; from a posted event
+ * only.  NGX_OK: it had not answered yet, the session is held or refused or
+ * no more, and not the caller's; NGX_DECLINED: it is a matter for cut.c.
+ */
+ngx_int_t ngx_stream_buildkit_retry_passed(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_chain_t *chain);
+void ngx_stream_buildkit_retry_answered(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+ngx_int_t ngx_stream_buildkit_retry_closed(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+
 /* live.c: sessions that have a worker: expiry, silence, changes */
 ngx_int_t ngx_stream_buildkit_live_start(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
@@ -306,15 +381,17 @@ void ngx_stream_buildkit_peer_check(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_connection_t *c, ngx_uint_t worker);
 
 /*
- * report.c.  open() gives the session its record, phase() counts and notes a
- * change, pool() says which row it counts for, close() ends it; log() is
- * for sessions that never got so far.
+ * report.c.  open() gives the session its record, route() says which row it
+ * counts for (as soon as its names are known, and when they change), phase()
+ * counts and notes a change, close() ends it.  After open() they may be
+ * called in any order and as often as one likes.
+ *
+ * Each connection is counted once as accepted and once as routed (LIVE for
+ * the first time), refused or gone; cut comes on top of routed.  held_ms and
+ * the gauges follow from phase() alone.
  */
 ngx_stream_buildkit_report_t *ngx_stream_buildkit_report_create(
     ngx_conf_t *cf);
-void ngx_stream_buildkit_report_start(ngx_stream_buildkit_main_conf_t *bmcf,
-    ngx_cycle_t *cycle);
-void ngx_stream_buildkit_report_tick(ngx_stream_buildkit_main_conf_t *bmcf);
 void ngx_stream_buildkit_report_open(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 void ngx_stream_buildkit_report_route(ngx_stream_session_t *s,
@@ -332,6 +409,18 @@ void ngx_stream_buildkit_report_close(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 void ngx_stream_buildkit_report_handshake(ngx_stream_session_t *s,
     ngx_uint_t why);
+/* BK_HANDSHAKE_*: why a session never got to open(); LOG phase */
+ngx_uint_t ngx_stream_buildkit_report_failure(ngx_stream_session_t *s);
+/* in all, up to now */
+ngx_msec_t ngx_stream_buildkit_report_held(ngx_stream_buildkit_ctx_t *ctx);
+
+/* report_file.c: the file behind it; without one nothing else is missing */
+void ngx_stream_buildkit_report_start(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_cycle_t *cycle);
+void ngx_stream_buildkit_report_tick(ngx_stream_buildkit_main_conf_t *bmcf);
+/* NGX_OK: record number nused can be written */
+ngx_int_t ngx_stream_buildkit_report_room(
+    ngx_stream_buildkit_report_t *report);
 
 /* digest.c */
 ngx_int_t ngx_stream_buildkit_digest_init(ngx_conf_t *cf,
@@ -426,6 +515,7 @@ ngx_int_t ngx_stream_buildkit_add_variables(ngx_conf_t *cf);
 
 extern ngx_module_t  ngx_stream_buildkit_module;
 extern ngx_module_t  ngx_stream_proxy_module;
+extern ngx_module_t  ngx_stream_write_filter_module;
 
 
 #endif /* _NGX_STREAM_BUILDKIT_MODULE_H_INCLUDED_ */

@@ -1,12 +1,14 @@
 
 /*
- * Just as much HTTP/2 as it takes to refuse a client: the preface, frame
- * headers, which stream a header block opens and where the block ends; and
- * frames and literal header fields to answer with.
+ * Just as much HTTP/2 as it takes to refuse a client, at once or amid a
+ * build: the preface, frame headers, which stream a header block opens and
+ * where the block ends; and frames and literal header fields to answer with.
  *
- * Called by the reply with the bytes of a client that is being refused.
- * Decodes no HPACK, keeps no stream states, skips payloads unread.  Must
- * survive anything: the client may be verified, its program is not.
+ * Called by the reply with the bytes of a client that is being refused, and
+ * by the tracker with those of both sides of a live connection.  Decodes no
+ * HPACK, keeps no stream states, skips payloads unread but for two strings
+ * that header blocks are searched for.  Must survive anything: the client
+ * may be verified, its program is not.
  */
 
 
@@ -15,17 +17,35 @@
 #include <string.h>
 
 
-#define NGX_STREAM_BUILDKIT_PREFACE      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#define NGX_STREAM_BUILDKIT_PREFACE_LEN  24
-
 /* what every peer may send unless it was told otherwise */
 #define NGX_STREAM_BUILDKIT_FRAME_MAX    16384
-
 
 
 static int ngx_stream_buildkit_h2_begin(ngx_stream_buildkit_h2_t *h2);
 static ngx_stream_buildkit_h2_e ngx_stream_buildkit_h2_end(
     ngx_stream_buildkit_h2_t *h2);
+static void ngx_stream_buildkit_h2_search(ngx_stream_buildkit_h2_t *h2,
+    const unsigned char *p, size_t n);
+
+
+/*
+ * Strings as HPACK has them, Huffman-coded, with their length in front: what
+ * every gRPC library sends the first time, and after that an index that is
+ * not followed here.  The first byte of neither comes again in it, so that a
+ * search needs not step back.
+ */
+
+/* the name "grpc-timeout" */
+static const unsigned char  ngx_stream_buildkit_h2_timeout[] = {
+    0x89, 0x9a, 0xca, 0xc8, 0xb2, 0x4d, 0x49, 0x4f, 0x6a, 0x7f
+};
+
+/* the path "/moby.buildkit.v1.Control/Session" */
+static const unsigned char  ngx_stream_buildkit_h2_session[] = {
+    0x98, 0x62, 0x93, 0xc7, 0xe9, 0x78, 0xed, 0x35, 0x12, 0x75, 0x32, 0x57,
+    0xee, 0x15, 0xef, 0x1e, 0xa4, 0xd8, 0x7a, 0x18, 0xdc, 0x54, 0x20, 0xc7,
+    0xab
+};
 
 
 ngx_stream_buildkit_h2_e
@@ -41,11 +61,13 @@ ngx_stream_buildkit_h2_parse(ngx_stream_buildkit_h2_t *h2,
     while (p < last) {
         left = (size_t) (last - p);
 
-        if (h2->preface < NGX_STREAM_BUILDKIT_PREFACE_LEN) {
-            n = NGX_STREAM_BUILDKIT_PREFACE_LEN - h2->preface;
+        if (h2->preface < NGX_STREAM_BUILDKIT_H2_PREFACE_LEN) {
+            n = NGX_STREAM_BUILDKIT_H2_PREFACE_LEN - h2->preface;
             n = (n < left) ? n : left;
 
-            if (memcmp(p, &NGX_STREAM_BUILDKIT_PREFACE[h2->preface], n) != 0) {
+            if (memcmp(p, &NGX_STREAM_BUILDKIT_H2_PREFACE[h2->preface], n)
+                != 0)
+            {
                 return ngx_stream_buildkit_h2_error;
             }
 
@@ -76,6 +98,11 @@ ngx_stream_buildkit_h2_parse(ngx_stream_buildkit_h2_t *h2,
             if (h2->type == NGX_STREAM_BUILDKIT_H2_PING) {
                 memcpy(&h2->ping[h2->npayload], p, n);
                 h2->npayload += (uint32_t) n;
+
+            } else if (h2->type == NGX_STREAM_BUILDKIT_H2_HEADERS
+                       || h2->type == NGX_STREAM_BUILDKIT_H2_CONTINUATION)
+            {
+                ngx_stream_buildkit_h2_search(h2, p, n);
             }
 
             h2->rest -= (uint32_t) n;
@@ -88,6 +115,10 @@ ngx_stream_buildkit_h2_parse(ngx_stream_buildkit_h2_t *h2,
 
         h2->head = 0;
         rc = ngx_stream_buildkit_h2_end(h2);
+
+        if (rc == ngx_stream_buildkit_h2_again && h2->every) {
+            rc = ngx_stream_buildkit_h2_frame_end;
+        }
 
         if (rc != ngx_stream_buildkit_h2_again) {
             *pos = p;
@@ -132,6 +163,10 @@ ngx_stream_buildkit_h2_begin(ngx_stream_buildkit_h2_t *h2)
     switch (h2->type) {
 
     case NGX_STREAM_BUILDKIT_H2_HEADERS:
+        h2->block = 0;
+        h2->ntimeout = 0;
+        h2->nsession = 0;
+
         return (h2->stream & 1) != 0;
 
     case NGX_STREAM_BUILDKIT_H2_PING:
@@ -182,6 +217,50 @@ ngx_stream_buildkit_h2_end(ngx_stream_buildkit_h2_t *h2)
     default:
         return ngx_stream_buildkit_h2_again;
     }
+}
+
+
+/* a part of a header block, of any size */
+
+static void
+ngx_stream_buildkit_h2_search(ngx_stream_buildkit_h2_t *h2,
+    const unsigned char *p, size_t n)
+{
+    const unsigned char  *last;
+
+    for (last = p + n; p < last; p++) {
+
+        if (*p != ngx_stream_buildkit_h2_timeout[h2->ntimeout]) {
+            h2->ntimeout = 0;
+        }
+
+        if (*p == ngx_stream_buildkit_h2_timeout[h2->ntimeout]
+            && ++h2->ntimeout == sizeof(ngx_stream_buildkit_h2_timeout))
+        {
+            h2->block |= NGX_STREAM_BUILDKIT_H2_TIMEOUT;
+            h2->ntimeout = 0;
+        }
+
+        if (*p != ngx_stream_buildkit_h2_session[h2->nsession]) {
+            h2->nsession = 0;
+        }
+
+        if (*p == ngx_stream_buildkit_h2_session[h2->nsession]
+            && ++h2->nsession == sizeof(ngx_stream_buildkit_h2_session))
+        {
+            h2->block |= NGX_STREAM_BUILDKIT_H2_SESSION;
+            h2->nsession = 0;
+        }
+    }
+}
+
+
+int
+ngx_stream_buildkit_h2_boundary(const ngx_stream_buildkit_h2_t *h2)
+{
+    return h2->head == 0 && h2->rest == 0 && h2->open == 0
+           && (h2->preface == 0
+               || h2->preface == NGX_STREAM_BUILDKIT_H2_PREFACE_LEN);
 }
 
 

@@ -1,7 +1,8 @@
 
 /*
- * The two parsers of the module that read what strangers send: the token in
- * a client's certificate and the HTTP/2 frames of a client that is refused.
+ * The parsers of the module that read what strangers send: the token in a
+ * client's certificate, and HTTP/2 frames: those of a client that is refused
+ * or held, and those that pass by in both directions of a live connection.
  *
  * They know neither nginx nor each other, allocate nothing and do no I/O, so
  * that t/fuzz/ can run them alone.  Hence a header of their own.
@@ -43,25 +44,39 @@ ngx_stream_buildkit_token_e ngx_stream_buildkit_token_parse(X509 *cert,
 
 #define NGX_STREAM_BUILDKIT_H2_HEAD          9   /* of a frame */
 
+#define NGX_STREAM_BUILDKIT_H2_PREFACE       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define NGX_STREAM_BUILDKIT_H2_PREFACE_LEN   24
+
+#define NGX_STREAM_BUILDKIT_H2_DATA          0x00
 #define NGX_STREAM_BUILDKIT_H2_HEADERS       0x01
+#define NGX_STREAM_BUILDKIT_H2_RST_STREAM    0x03
 #define NGX_STREAM_BUILDKIT_H2_SETTINGS      0x04
 #define NGX_STREAM_BUILDKIT_H2_PING          0x06
+#define NGX_STREAM_BUILDKIT_H2_GOAWAY        0x07
 #define NGX_STREAM_BUILDKIT_H2_CONTINUATION  0x09
 
 #define NGX_STREAM_BUILDKIT_H2_ACK           0x01
 #define NGX_STREAM_BUILDKIT_H2_END_STREAM    0x01
 #define NGX_STREAM_BUILDKIT_H2_END_HEADERS   0x04
 
+/* what a header block of the client holds: h2->block (wire.md) */
+#define NGX_STREAM_BUILDKIT_H2_TIMEOUT       0x01    /* grpc-timeout */
+#define NGX_STREAM_BUILDKIT_H2_SESSION       0x02    /* Control/Session */
+
 
 typedef enum {
     ngx_stream_buildkit_h2_again = 0,    /* all input consumed */
     ngx_stream_buildkit_h2_headers,      /* a new stream waits: h2->stream */
     ngx_stream_buildkit_h2_ping,         /* to be answered: h2->ping */
+    ngx_stream_buildkit_h2_frame_end,    /* any other, where h2->every */
     ngx_stream_buildkit_h2_error         /* not HTTP/2, or not in order */
 } ngx_stream_buildkit_h2_e;
 
 
-/* zeroed by the caller before the first call */
+/*
+ * Zeroed by the caller before the first call.  For the frames of a server,
+ * which has no preface: preface is NGX_STREAM_BUILDKIT_H2_PREFACE_LEN.
+ */
 typedef struct {
     uint32_t       preface;      /* bytes of the preface that were seen */
     uint32_t       head;         /* bytes of the frame header in frame[] */
@@ -71,6 +86,10 @@ typedef struct {
     uint32_t       open;         /* header block without its end: stream */
     uint32_t       fresh;        /* ... and whether it opens the stream */
     uint32_t       npayload;     /* bytes in ping[] */
+    unsigned char  every;        /* by the caller: say each frame's end */
+    unsigned char  block;        /* H2_TIMEOUT, H2_SESSION: header block */
+    unsigned char  ntimeout;     /* bytes of what is looked for in it */
+    unsigned char  nsession;
     unsigned char  type;
     unsigned char  flags;
     unsigned char  frame[NGX_STREAM_BUILDKIT_H2_HEAD];
@@ -84,6 +103,9 @@ typedef struct {
  */
 ngx_stream_buildkit_h2_e ngx_stream_buildkit_h2_parse(
     ngx_stream_buildkit_h2_t *h2, unsigned char **pos, unsigned char *last);
+
+/* whether another frame may be put in behind what was parsed */
+int ngx_stream_buildkit_h2_boundary(const ngx_stream_buildkit_h2_t *h2);
 
 /* write a frame, a literal header field, to p; both return its end */
 unsigned char *ngx_stream_buildkit_h2_frame(unsigned char *p, unsigned type,

@@ -370,8 +370,10 @@ struct bk_host_s {
     /*
      * Drains a worker (1) or takes it back (0): it gets no new allocations,
      * its ready ones become DRAINING with this reason, live connections go
-     * on.  Whoever put the worker goes on putting its own states; the model
-     * shows READY as DRAINING meanwhile.  404 WorkerNotFound.
+     * on; those that wait for it fail.  Whoever put the worker goes on putting
+     * its own states; the model shows READY as DRAINING meanwhile, and asks
+     * it to let the worker go (worker_want 0).  404 WorkerNotFound.  It lasts
+     * until it is undone or this host ends: who drains it keeps that.
      */
     int (*worker_drain)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
         int drained, bk_str_t reason, bk_err_t *err);

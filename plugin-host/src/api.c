@@ -184,7 +184,7 @@ bk_api_add_worker(const bk_worker_info_t *i, void *data)
     bk_api_walk_t  *w = data;
 
     json_array_append_new(w->list,
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:b}",
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:b, s:b}",
                   "name", bk_api_str(i->name), "pool", bk_api_str(i->pool),
                   "endpoint", bk_api_str(i->endpoint),
                   "tlsServerName", bk_api_str(i->tls_name),
@@ -192,7 +192,9 @@ bk_api_add_worker(const bk_worker_info_t *i, void *data)
                   "state", bk_worker_state_name(i->state),
                   "message", bk_api_str(i->message),
                   "allocations", (int) i->allocations,
-                  "wanted", i->wanted));
+                  "wanted", i->wanted,
+                  "drained", bk_model_worker_drained(w->core->model, i->pool,
+                                                     i->name)));
 
     return 0;
 }

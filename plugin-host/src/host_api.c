@@ -415,13 +415,8 @@ static int
 bk_host_worker_drain(const bk_host_t *h, bk_str_t pool, bk_str_t name,
     int drained, bk_str_t reason, bk_err_t *err)
 {
-    (void) h;
-    (void) pool;
-    (void) name;
-    (void) drained;
-    (void) reason;
-
-    return bk_err_set(err, 501, "NotImplemented", "not yet");
+    return bk_model_worker_drain(bk_inst(h)->core->model, pool, name, drained,
+                                 reason, err);
 }
 
 

@@ -64,6 +64,8 @@ int bk_model_alloc_end(bk_model_t *m, const uint8_t *hash, int state,
     bk_str_t reason, bk_err_t *err);
 int bk_model_worker_want(bk_model_t *m, bk_str_t pool, bk_str_t name,
     int wanted, bk_err_t *err);
+int bk_model_worker_drain(bk_model_t *m, bk_str_t pool, bk_str_t name,
+    int drained, bk_str_t reason, bk_err_t *err);
 
 /*
  * Snapshots.  expect(): the first commit of this owner is waited for before
@@ -85,6 +87,8 @@ int bk_model_worker_find(bk_model_t *m, bk_str_t pool, bk_str_t name,
     bk_worker_info_t *out);
 int bk_model_alloc_find(bk_model_t *m, const uint8_t *hash,
     bk_alloc_info_t *out);
+/* Is it drained, whatever its state is? */
+int bk_model_worker_drained(bk_model_t *m, bk_str_t pool, bk_str_t name);
 
 /* What fn returns other than 0 ends it.  fn may change the model, and remove
  * the thing that it was given but no other. */

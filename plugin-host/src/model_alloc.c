@@ -25,7 +25,6 @@ static int bk_model_alloc_insert(bk_model_t *m, bk_alloc_t *a, bk_err_t *err);
 static void bk_model_alloc_table(const bk_alloc_t *a, bk_table_alloc_t *out);
 static void bk_model_alloc_update(bk_model_t *m, bk_alloc_t *a);
 static void bk_model_alloc_detach(bk_model_t *m, bk_alloc_t *a);
-static char *bk_model_alloc_text(bk_str_t s);
 
 
 int
@@ -145,7 +144,8 @@ bk_model_alloc_make(bk_model_t *m, bk_owner_t *o, const bk_alloc_info_t *info,
     a->state = (uint8_t) state;
     a->expires_ms = info->expires_ms;
     a->changed_ms = bk_model_now_ms();
-    a->reason = bk_model_alloc_text(info->reason);
+    a->reason = bk_model_alloc_text(bk_model_drain_why(info, w, state,
+                                                       &a->drained));
     a->pool = p;
     p->refs++;
 
@@ -178,7 +178,7 @@ bk_model_alloc_change(bk_model_t *m, bk_owner_t *o, bk_alloc_t *a,
     const bk_alloc_info_t *info, bk_pool_t *p, bk_worker_t *w, int state,
     bk_err_t *err)
 {
-    int           old_state = a->state;
+    int           same, old_state = a->state;
     char         *reason;
     bk_pool_t    *old_pool = a->pool;
     bk_worker_t  *old_worker = a->worker;
@@ -203,7 +203,15 @@ bk_model_alloc_change(bk_model_t *m, bk_owner_t *o, bk_alloc_t *a,
         return 0;
     }
 
-    if (old_pool == p && old_worker == w && old_state == state
+    reason = bk_model_alloc_text(bk_model_drain_why(info, w, state,
+                                                    &a->drained));
+    same = strcmp(reason != NULL ? reason : "",
+                  a->reason != NULL ? a->reason : "")
+           == 0;
+    free(a->reason);
+    a->reason = reason;
+
+    if (old_pool == p && old_worker == w && old_state == state && same
         && a->expires_ms == info->expires_ms)
     {
         return 0;
@@ -458,9 +466,7 @@ bk_model_alloc_update(bk_model_t *m, bk_alloc_t *a)
 }
 
 
-/* NULL for an empty one; control bytes become spaces. */
-
-static char *
+char *
 bk_model_alloc_text(bk_str_t s)
 {
     char    *text;

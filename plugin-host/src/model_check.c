@@ -218,6 +218,14 @@ bk_model_alloc_check(bk_model_t *m, const bk_alloc_info_t *info,
                           (int) info->pool.len, info->pool.data);
     }
 
+    /* one that cannot be used yet never will be: let it find another worker */
+    if (*worker != NULL && (*worker)->drained
+        && (info->state == BK_ALLOC_QUEUED
+            || info->state == BK_ALLOC_STARTING))
+    {
+        return bk_model_drain_refuse(*worker, err);
+    }
+
     if (*worker != NULL && (*worker)->data.state == BK_WORKER_FAILED
         && !bk_alloc_ended(info->state))
     {
@@ -245,6 +253,10 @@ bk_model_alloc_fit(const bk_alloc_info_t *info, const bk_worker_t *w,
 
     if (w == NULL) {
         return info->state;
+    }
+
+    if (info->state == BK_ALLOC_READY && w->drained) {
+        return BK_ALLOC_DRAINING;
     }
 
     if (info->state == BK_ALLOC_STARTING

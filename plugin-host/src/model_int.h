@@ -54,7 +54,10 @@ struct bk_worker_s {
     uint32_t                live;
     uint8_t                 wanted;
     uint8_t                 gone;
+    uint8_t                 drained;
+    char                   *drain_text;     /* what its allocations say */
     char                    endpoint[64];   /* as it was put */
+    bk_table_worker_data_t  said;           /* as its owner put it */
     bk_table_worker_data_t  data;           /* as it is in the table */
 };
 
@@ -75,6 +78,7 @@ struct bk_alloc_s {
     uint8_t          state;
     uint8_t          bound;
     uint8_t          gone;
+    uint8_t          drained;       /* DRAINING because its worker is */
     uint8_t          hash[BK_TABLE_HASH_LEN];
     uint8_t          key_hash[BK_TABLE_HASH_LEN];
 };
@@ -146,12 +150,25 @@ void bk_model_worker_unref(bk_worker_t *w);
 void bk_model_worker_info(const bk_worker_t *w, bk_worker_info_t *out);
 void bk_model_worker_endpoint(const bk_table_worker_data_t *data, char *buf,
     size_t size);
+/* what its owner says, and what follows from it for table, allocations and
+ * observers */
+int bk_model_worker_say(bk_model_t *m, bk_worker_t *w,
+    const bk_table_worker_data_t *said, bk_err_t *err);
+
+/* model_drain.c */
+void bk_model_drain_show(const bk_worker_t *w, bk_table_worker_data_t *data);
+void bk_model_drain_claimed(bk_model_t *m, bk_worker_t *w);
+int bk_model_drain_refuse(const bk_worker_t *w, bk_err_t *err);
+bk_str_t bk_model_drain_why(const bk_alloc_info_t *info, const bk_worker_t *w,
+    int state, uint8_t *drained);
 
 /* model_alloc.c */
 void bk_model_alloc_attach(bk_model_t *m, bk_alloc_t *a);
 void bk_model_alloc_finish(bk_model_t *m, bk_alloc_t *a, int state,
     const char *reason);
 void bk_model_alloc_state(bk_model_t *m, bk_alloc_t *a, int state);
+/* NULL for an empty one; control bytes become spaces; the caller frees */
+char *bk_model_alloc_text(bk_str_t s);
 void bk_model_alloc_remove(bk_model_t *m, bk_alloc_t *a);
 void bk_model_alloc_unref(bk_alloc_t *a);
 void bk_model_alloc_info(const bk_alloc_t *a, bk_alloc_info_t *out);

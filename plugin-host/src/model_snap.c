@@ -248,6 +248,7 @@ bk_inherit_worker(bk_table_ref_t ref, const bk_table_worker_data_t *worker,
     w = bk_model_worker_make(p, name.data, name.len);
     w->ref = ref;
     w->data = *worker;
+    w->said = *worker;
     bk_model_worker_endpoint(worker, w->endpoint, sizeof(w->endpoint));
     in->workers[ref.index] = w;
     in->m->stats.inherited++;

@@ -21,7 +21,8 @@ int
 bk_model_worker_put(bk_model_t *m, const void *owner,
     const bk_worker_info_t *info, bk_err_t *err)
 {
-    int                      is_new, moved, old_state;
+    int                      claimed, is_new, rc = 0;
+    uint32_t                 mark;
     bk_pool_t               *p;
     bk_owner_t              *o = bk_model_owner(m, owner);
     bk_worker_t             *w;
@@ -51,14 +52,50 @@ bk_model_worker_put(bk_model_t *m, const void *owner,
 
     data.gen = w->data.gen;
 
-    if (!is_new && memcmp(&data, &w->data, sizeof(data)) == 0) {
-        w->owner = o;
-        w->mark = o->mark;
-        return 0;
+    /* before observers are told: they may ask for it, or remove it */
+    claimed = (w->owner != o);
+    mark = w->mark;
+    w->owner = o;
+    w->mark = o->mark;
+    w->refs++;
+
+    if (is_new || memcmp(&data, &w->said, sizeof(data)) != 0) {
+        rc = bk_model_worker_say(m, w, &data, err);
     }
 
-    old_state = w->data.state;
-    moved = !is_new && bk_model_worker_moved(&w->data, &data);
+    if (rc == 0) {
+        if (claimed) {
+            bk_model_drain_claimed(m, w);
+        }
+
+    } else if (is_new) {
+        HASH_DEL(p->workers, w);
+        w->refs--;
+
+    } else {
+        w->mark = mark;
+    }
+
+    bk_model_worker_unref(w);
+
+    return rc;
+}
+
+
+int
+bk_model_worker_say(bk_model_t *m, bk_worker_t *w,
+    const bk_table_worker_data_t *said, bk_err_t *err)
+{
+    int                      moved, old_state = w->data.state;
+    bk_table_worker_data_t   data = *said;
+
+    bk_model_drain_show(w, &data);
+    moved = bk_model_worker_moved(&w->data, &data);
+
+    if (memcmp(&data, &w->data, sizeof(data)) == 0) {
+        w->said = *said;
+        return 0;
+    }
 
     bk_model_enter(m);
 
@@ -68,18 +105,12 @@ bk_model_worker_put(bk_model_t *m, const void *owner,
     }
 
     if (bk_table_worker_put(m->table, &data, &w->ref, err) != 0) {
-        if (is_new) {
-            HASH_DEL(p->workers, w);
-            bk_model_worker_unref(w);
-        }
-
         bk_model_leave(m);
         return -1;
     }
 
+    w->said = *said;
     w->data = data;
-    w->owner = o;
-    w->mark = o->mark;
     bk_model_worker_endpoint(&data, w->endpoint, sizeof(w->endpoint));
 
     bk_model_note(m, NULL, w, NULL, old_state, 0);
@@ -136,6 +167,10 @@ bk_model_worker_want(bk_model_t *m, bk_str_t pool, bk_str_t name, int wanted,
     if (w->owner == NULL || m->conf.want == NULL) {
         return bk_err_set(err, 503, "NoOwner", "no plugin has claimed worker "
                           "%.*s so far", (int) name.len, name.data);
+    }
+
+    if (wanted && w->drained) {
+        return bk_model_drain_refuse(w, err);
     }
 
     was = w->wanted;
@@ -225,6 +260,7 @@ bk_model_worker_unref(bk_worker_t *w)
 {
     if (--w->refs == 0) {
         bk_model_pool_unref(w->pool);
+        free(w->drain_text);
         free(w);
     }
 }

@@ -31,6 +31,16 @@ sub new
 }
 
 
+# A command that makes the load, on the CPUs that the gateway does not have.
+sub pinned
+{
+    my ($self, @command) = @_;
+
+    return defined $self->{load_cpus}
+        ? ('taskset', '-c', $self->{load_cpus}, @command) : @command;
+}
+
+
 # Starts a program on the CPUs of its kind; it dies when we do.
 sub spawn
 {
@@ -228,7 +238,7 @@ END
 }
 
 
-# The shipped configuration, as contracts.md has it.
+# The shipped configuration, as contracts.md has it, with reports.
 sub ours
 {
     my ($self) = @_;
@@ -238,22 +248,41 @@ sub ours
 }
 
 
-# The same for another table and another authority: plugin-host's own.
+# The same without reports.
+sub silent
+{
+    my ($self) = @_;
+
+    return $self->gateway('silent', $self->{table},
+        "$self->{pki}/gateway-ca.pem", 1);
+}
+
+
+# The same for another table and another authority.  All our clients come from
+# one address, so the limits for an address are off.
 sub gateway
 {
-    my ($self, $name, $table, $ca) = @_;
+    my ($self, $name, $table, $ca, $silent) = @_;
 
-    my $client = $self->tls_client_side($name);
-    my $worker = $self->tls_worker_side('$buildkit_worker_tls_name');
+    my $client  = $self->tls_client_side($name);
+    my $worker  = $self->tls_worker_side('$buildkit_worker_tls_name');
+    my $reports = "$self->{dir}/$name-reports";
+    my $report  = $silent ? '' : "buildkit_report $reports;";
+
+    mkdir $reports;
 
     return $self->nginx($name, <<"END", [$self->{module}]);
     buildkit_table $table;
+    $report
     upstream workers { buildkit; }
     server {
 $client
         ssl_trusted_certificate $ca;
         ssl_verify_client optional_no_ca;
         buildkit on;
+        buildkit_wait 10m;
+        buildkit_max_held 0;
+        buildkit_max_handshakes 0;
         proxy_pass workers;
 $worker
     }

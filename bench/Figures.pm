@@ -8,7 +8,7 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT = qw(record table goal ratio_goal);
+our @EXPORT = qw(record figure spread table goal ratio_goal);
 
 my %sample;
 
@@ -40,13 +40,24 @@ sub figure
 # Ours / theirs, each pair from one round, in order; none: not measured.
 sub ratios
 {
-    my ($name, $key) = @_;
+    my ($name, $key, $of) = @_;
 
-    my $ours   = $sample{ours}{$key} // [];
+    my $ours   = $sample{ $of // 'ours' }{$key} // [];
     my $theirs = $sample{$name}{$key} // [];
 
     return if @$ours != @$theirs;
     return sort { $a <=> $b } map { $ours->[$_] / $theirs->[$_] } 0 .. $#$ours;
+}
+
+
+# One to another: the median, and between what half of the rounds lie.
+sub spread
+{
+    my ($of, $name, $key) = @_;
+
+    my @r = ratios($name, $key, $of);
+
+    return @r ? (median(@r), @r[$#r / 4, $#r - int($#r / 4)]) : ();
 }
 
 
@@ -101,15 +112,12 @@ sub ratio_goal
 {
     my ($text, $name, $key, $limit) = @_;
 
-    my @r = ratios($name, $key);
+    my ($middle, $low, $high) = spread('ours', $name, $key);
 
-    if (!@r) {
+    if (!defined $middle) {
         goal($text, undef, '%.2f', $limit);
         return;
     }
-
-    my ($low, $high) = @r[$#r / 4, $#r - int($#r / 4)];
-    my $middle = median(@r);
 
     verdict($text, cell('%.2f', $middle), sprintf('%.2f', $limit),
         ($middle <= $limit ? 'reached'

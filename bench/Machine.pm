@@ -13,7 +13,7 @@ use POSIX ();
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(output_of start_helper stop_helper stop_helpers ask free_port
-    program cpus cpu_at_rest rss_kb);
+    program cpus cpu_ns cpu_at_rest rss_kb pss_kb progress);
 
 my (@helpers, $running, $output);
 
@@ -100,12 +100,17 @@ sub stop_helpers
 }
 
 
+# Not one of those that the kernel gives to clients: ours are used later.
 sub free_port
 {
-    my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')
-        or die "no free port: $!\n";
+    for (1 .. 1000) {
+        my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1',
+            LocalPort => 10000 + int rand 20000) or next;
 
-    return ($s->sockport, $s);
+        return ($s->sockport, $s);
+    }
+
+    die "no free port\n";
 }
 
 
@@ -180,6 +185,26 @@ sub rss_kb
     my ($kb) = map { /^VmRSS:\s+(\d+)/ ? $1 : () } <$fh>;
 
     return $kb;
+}
+
+
+# Pages that are shared, such as the table's, by their share.
+sub pss_kb
+{
+    my ($pid) = @_;
+
+    open my $fh, '<', "/proc/$pid/smaps_rollup" or return 0;
+    my ($kb) = map { /^Pss:\s+(\d+)/ ? $1 : () } <$fh>;
+
+    return $kb;
+}
+
+
+sub progress
+{
+    my ($text) = @_;
+
+    print STDERR "\r\e[K$text" if -t STDERR;
 }
 
 

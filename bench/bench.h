@@ -9,6 +9,12 @@
  *     BENCH_SINK    after length bytes were read, with one bench_reply_t;
  *     BENCH_SOURCE  with length bytes.
  * Then another command may follow, or the client closes.
+ *
+ * The same in HTTP/2, for a gateway that follows the frames: the client sends
+ * BENCH_HELLO first, whose last frame is DATA with the command, the worker
+ * begins with BENCH_WELCOME, and puts its reply into a DATA frame.  Bulk is
+ * command.frame bytes to a DATA frame then; length counts all, heads too, so
+ * the TLS records are those of plain bytes.
  */
 
 #ifndef BENCH_H_INCLUDED
@@ -41,6 +47,25 @@
 /* One TLS record of the largest size at a time, as bulk transfers do. */
 #define BENCH_CHUNK   16384
 
+/* A frame's head, and the largest frame that any peer may send. */
+#define BENCH_HEAD    9
+#define BENCH_FRAME   (BENCH_HEAD + 16384)
+
+/* Preface, SETTINGS, HEADERS that opens stream 1, head of DATA (a command). */
+#define BENCH_HELLO                                                           \
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"                                       \
+    "\0\0\0\4\0\0\0\0\0"                                                      \
+    "\0\0\20\1\4\0\0\0\1" "\203\206\204\100\2te\10trailers"                  \
+    "\0\0\20\0\0\0\0\0\1"
+#define BENCH_HELLO_LEN    (sizeof(BENCH_HELLO) - 1)
+
+/* SETTINGS, HEADERS with :status 200; then what comes in front of a reply. */
+#define BENCH_WELCOME                                                         \
+    "\0\0\0\4\0\0\0\0\0"                                                      \
+    "\0\0\1\1\4\0\0\0\1" "\210"
+#define BENCH_WELCOME_LEN  (sizeof(BENCH_WELCOME) - 1)
+#define BENCH_REPLY_HEAD   "\0\0\20\0\0\0\0\0\1"
+
 /* The longest file name here: a folder and a short name. */
 #define BENCH_PATH    1024
 
@@ -52,16 +77,22 @@
 
 typedef struct {
     uint64_t  length;
+    uint32_t  frame;        /* payload of the DATA frames of bulk */
     char      op;
-    char      pad[7];
+    char      pad[3];
 } bench_command_t;
 
 
 typedef struct {
+    uint64_t  seen_ns;      /* when the worker saw the first byte */
     char      handshake;
     uint8_t   worker;       /* number of the worker, from 0 */
     char      pad[6];
 } bench_reply_t;
+
+
+_Static_assert(sizeof(bench_command_t) == 16, "BENCH_HELLO says so");
+_Static_assert(sizeof(bench_reply_t) == 16, "BENCH_REPLY_HEAD says so");
 
 
 /* Says why and ends the program; with errno's text where there is an errno. */
@@ -233,6 +264,39 @@ failed:
 
     ERR_print_errors_fp(stderr);
     bench_die(0, "cannot set up TLS with %s/%s", dir, name ? name : ca);
+}
+
+
+/*
+ * Bulk bytes: DATA frames of stream 1 with frame bytes each, one after the
+ * other; 0: zeroes.  *period: from byte number N on is what follows N modulo
+ * it; one chunk may be taken from anywhere below it.
+ */
+static inline char *
+bench_bulk(uint32_t frame, size_t *period)
+{
+    char    *buf;
+    size_t   i, size;
+
+    if (frame > BENCH_FRAME - BENCH_HEAD) {
+        bench_die(0, "a frame has %d bytes at most", BENCH_FRAME - BENCH_HEAD);
+    }
+
+    *period = frame ? BENCH_HEAD + frame : BENCH_CHUNK;
+    size = *period + BENCH_CHUNK;
+    buf = calloc(1, size + BENCH_FRAME);
+
+    if (buf == NULL) {
+        bench_die(errno, "out of memory");
+    }
+
+    for (i = 0; frame && i < size; i += *period) {
+        buf[i + 1] = (char) (frame >> 8);
+        buf[i + 2] = (char) frame;
+        buf[i + 8] = 1;
+    }
+
+    return buf;
 }
 
 

@@ -19,6 +19,7 @@ use Contenders ();
 use Figures;
 use File::Temp ();
 use Machine;
+use Sessions;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
@@ -32,6 +33,7 @@ my $WORKERS = 4;
 my $CONNECTIONS = $QUICK ? 400 : 1000;      # a round
 my $ALONE       = $QUICK ? 100 : 300;       # one after the other
 my $BULK        = ($QUICK ? 128 : 384) << 20;
+my $FRAME       = 16384;            # BuildKit's largest, and half of them
 my $HELD        = 1000;
 my $ALLOCATIONS = $QUICK ? 300 : 2000;
 my $DEADLINE    = 1200;
@@ -46,15 +48,6 @@ sub wanted { return !%only || $only{ $_[0] } }
 
 # --- load -------------------------------------------------------------------
 
-sub pinned
-{
-    my (@command) = @_;
-
-    return defined $bench->{load_cpus}
-        ? ('taskset', '-c', $bench->{load_cpus}, @command) : @command;
-}
-
-
 sub load_args
 {
     my ($mode, $g, @rest) = @_;
@@ -62,7 +55,7 @@ sub load_args
     # upstream{} and the floor have one worker for all
     my $workers = $g->{name} =~ /^(?:upstream|floor)$/ ? 0 : $WORKERS;
 
-    return pinned("$BUILD/bench/load", $mode, $g->{port}, $bench->{pki},
+    return $bench->pinned("$BUILD/bench/load", $mode, $g->{port}, $bench->{pki},
         $TOKENS, $workers, @rest);
 }
 
@@ -87,14 +80,6 @@ sub load
 
 # --- the parts --------------------------------------------------------------
 
-sub progress
-{
-    my ($text) = @_;
-
-    print STDERR "\r\e[K$text" if -t STDERR;
-}
-
-
 sub measure_connect
 {
     my ($gateways, $rounds) = @_;
@@ -105,12 +90,12 @@ sub measure_connect
 
             # round 0 warms caches and fills the session stores
             if ($round == 0) {
-                load('connect', $g, 2 * $TOKENS, 8);
+                load('connect', $g, 2 * $TOKENS, 8, 'h2');
                 next;
             }
 
-            my $many = load('connect', $g, $CONNECTIONS, 8);
-            my $one  = load('connect', $g, $ALONE, 1);
+            my $many = load('connect', $g, $CONNECTIONS, 8, 'h2');
+            my $one  = load('connect', $g, $ALONE, 1, 'h2');
 
             record($g->{name},
                 cpu_us    => $many->{cpu} / $CONNECTIONS / 1e3,
@@ -135,7 +120,7 @@ sub measure_bulk
             for my $way ('up', 'down') {
                 progress("bulk: round $round of $rounds, $g->{name} $way");
 
-                my $r = load($way, $g, 2, $BULK / 2);
+                my $r = load($way, $g, 2, $BULK / 2, $FRAME);
 
                 record($g->{name},
                     "${way}_ns"   => $r->{cpu} / $BULK,
@@ -159,10 +144,10 @@ sub measure_memory
 
             my $g = $start->($bench);
 
-            load('connect', $g, $TOKENS, 8);
+            load('connect', $g, $TOKENS, 8, 'h2');
 
             my $before = rss_kb($g->{worker});
-            my $held   = start_helper('held', load_args('idle', $g, $HELD));
+            my $held   = start_helper('held', load_args('idle', $g, $HELD, 'h2'));
             my $cpu    = cpu_at_rest($g->{worker});
             my $kb     = rss_kb($g->{worker}) - $before;
 
@@ -252,10 +237,9 @@ sub machine
 
 sub report
 {
-    my ($contenders, $lookup, $allocate) = @_;
+    my ($contenders, $lookup, $allocate, $sessions) = @_;
 
     progress('');
-    machine();
 
     table("New connections: $CONNECTIONS a round, 8 at once; ratio: ours to it",
         $contenders,
@@ -299,7 +283,7 @@ sub report
                 ['reached', 'answer to worker\'s first byte'];
     }
 
-    goals($lookup, $allocate);
+    goals($lookup, $allocate, $sessions);
 
     print "\nNote: $_\n" for @notes;
 }
@@ -307,7 +291,7 @@ sub report
 
 sub goals
 {
-    my ($lookup, $allocate) = @_;
+    my ($lookup, $allocate, $sessions) = @_;
 
     print "\nGoals\n";
 
@@ -353,6 +337,7 @@ sub clients
     my ($pki, @workers) = @_;
 
     open my $fh, '<', "$pki/clients.txt" or die "$pki/clients.txt: $!\n";
+    my @lines = <$fh>;
 
     return map {
         my ($n, $token, $key) = split;
@@ -361,7 +346,7 @@ sub clients
             token => $token, key => $key, worker => $w->{name},
             worker_port => $w->{port}, tls_name => $w->{tls_name},
         }
-    } <$fh>;
+    } @lines[0 .. $TOKENS - 1];
 }
 
 
@@ -397,14 +382,16 @@ sub set_up
 
     my (%port, @ports, @taken);
 
-    for (1 .. 2 + $WORKERS + @Contenders::ALL) {
+    my @names = (qw(allocated silent hold cut held),
+        map { $_->[0] } @Contenders::ALL);
+
+    for (1 .. 1 + $WORKERS + @names) {
         my ($port, $socket) = free_port();
         push @ports, $port;
         push @taken, $socket;
     }
 
-    $port{$_} = shift @ports
-        for 'allocated', map { $_->[0] } @Contenders::ALL;
+    $port{$_} = shift @ports for @names;
 
     my @workers = map {
         { name => "w$_", tls_name => "w$_.workers.bench",
@@ -415,7 +402,7 @@ sub set_up
     mkdir "$dir/pki";
 
     my ($openssl, $status) = output_of("$BUILD/bench/pki", "$dir/pki",
-        $TOKENS, $WORKERS);
+        wanted('hold') || wanted('cut') ? $Sessions::LIVE : $TOKENS, $WORKERS);
     $status == 0 or die "no certificates\n";
 
     $bench = Contenders->new(
@@ -431,7 +418,7 @@ sub set_up
         gateway_cpus => $gateway, load_cpus => $load,
     );
 
-    start_helper('ready', pinned("$BUILD/bench/worker", "$dir/pki",
+    start_helper('ready', $bench->pinned("$BUILD/bench/worker", "$dir/pki",
         $bench->{plain_port}, map { $_->{port} } @workers));
 }
 
@@ -471,6 +458,8 @@ sub main
 
     my @list = contenders();
 
+    machine();
+
     measure_memory(\@list, $QUICK ? 1 : 3) if wanted('memory');
 
     my @gateways = wanted('connect') || wanted('bulk')
@@ -479,10 +468,44 @@ sub main
     measure_connect(\@gateways, $ROUNDS) if wanted('connect');
     measure_bulk(\@gateways, $ROUNDS)    if wanted('bulk');
 
+    my $ours = $list[0][0] eq 'ours';
+    my $sessions = $ours ? measure_sessions(@gateways) : {};
     my $lookup   = wanted('table')    ? measure_table()    : undef;
     my $allocate = wanted('allocate') ? measure_allocate() : undef;
 
-    report(\@list, $lookup, $allocate);
+    report(\@list, $lookup, $allocate, $sessions);
+}
+
+
+# What only ours has.
+sub measure_sessions
+{
+    my ($g) = @_;
+
+    my %r;
+
+    if (wanted('frames') || wanted('reports')) {
+        $g //= $bench->ours;
+        load('connect', $g, 2 * $TOKENS, 8, 'h2');
+    }
+
+    measure_frames(\&load, $g, $ROUNDS, $CONNECTIONS, $BULK)
+        if wanted('frames');
+
+    if (wanted('reports')) {
+        my $silent = $bench->silent;
+
+        load('connect', $silent, 2 * $TOKENS, 8, 'h2');
+        $r{reports} = measure_reports(\&load, $g, $silent, 2 * $ROUNDS + 1,
+            $CONNECTIONS);
+        $bench->stop($silent->{pid});
+    }
+
+    $r{hold} = measure_hold($bench) if wanted('hold');
+    $r{cut}  = measure_cut($bench)  if wanted('cut');
+    $r{held} = measure_held($bench) if wanted('held');
+
+    return \%r;
 }
 
 

@@ -2,14 +2,15 @@
  * The load generator of the benchmark: TLS clients with one certificate for
  * each token, as buildctl is one, against a gateway with worker.c behind it.
  *
- *     load connect PORT PKI-DIR TOKENS WORKERS CONNECTIONS IN-FLIGHT
- *     load up|down PORT PKI-DIR TOKENS WORKERS CONNECTIONS BYTES
- *     load idle    PORT PKI-DIR TOKENS WORKERS CONNECTIONS
+ *     load connect PORT PKI-DIR TOKENS WORKERS CONNECTIONS IN-FLIGHT [h2]
+ *     load up|down PORT PKI-DIR TOKENS WORKERS CONNECTIONS BYTES [FRAME]
+ *     load idle    PORT PKI-DIR TOKENS WORKERS CONNECTIONS [h2]
  *
  * connect: handshake, a command, the worker's first byte, a proper close;
  * every connection is a full handshake, since BuildKit's clients keep no TLS
  * sessions.  up, down: BYTES on each of CONNECTIONS at once.  idle: opens
- * all, prints "held", closes them when standard input ends.
+ * all, prints "held", closes them when standard input ends.  h2, FRAME: the
+ * same in HTTP/2, bulk in DATA frames of FRAME bytes (0: plain bytes).
  *
  * Token N must reach worker N modulo WORKERS (0: do not check).  Prints one
  * line of key=value.  Gives up, with status 3, after LOAD_DEADLINE seconds.
@@ -51,13 +52,14 @@ typedef struct {
     uint64_t         left;
     size_t           done;
     load_state_e     state;
-    bench_command_t  command;
-    bench_reply_t    reply;
+    char             in[BENCH_WELCOME_LEN + BENCH_HEAD
+                        + sizeof(bench_reply_t)];
 } load_conn_t;
 
 
 static void load_deadline(int sig);
 static SSL_CTX **load_contexts(const char *dir);
+static void load_command(void);
 static void load_start(void);
 static void load_answered(load_conn_t *c);
 static int load_bulk(load_conn_t *c);
@@ -76,7 +78,13 @@ static void load_idle(void);
 static int            load_epoll;
 static char           load_op;
 static int            load_hold;
+static int            load_h2;
 static char           load_buf[BENCH_CHUNK];
+static char           load_out[BENCH_HELLO_LEN + sizeof(bench_command_t)];
+static size_t         load_out_len, load_in_len;
+static char          *load_bulk_bytes;
+static size_t         load_period;
+static uint32_t       load_frame;
 static uint16_t       load_port;
 static uint32_t       load_tokens, load_workers, load_total, load_inflight;
 static uint32_t       load_started, load_answers, load_finished;
@@ -131,6 +139,32 @@ load_contexts(const char *dir)
 }
 
 
+/* What each connection begins with, and how long the reply to it is. */
+static void
+load_command(void)
+{
+    bench_command_t  command;
+
+    memset(&command, 0, sizeof(bench_command_t));
+    command.op = load_op;
+    command.length = load_bytes;
+    command.frame = load_frame;
+
+    load_in_len = sizeof(bench_reply_t);
+
+    if (load_h2) {
+        memcpy(load_out, BENCH_HELLO, BENCH_HELLO_LEN);
+        load_out_len = BENCH_HELLO_LEN;
+        load_in_len += BENCH_WELCOME_LEN + BENCH_HEAD;
+    }
+
+    memcpy(load_out + load_out_len, &command, sizeof(bench_command_t));
+    load_out_len += sizeof(bench_command_t);
+
+    load_bulk_bytes = bench_bulk(load_frame, &load_period);
+}
+
+
 /* Opens the next connection. */
 static void
 load_start(void)
@@ -142,9 +176,12 @@ load_start(void)
 
     c = &load_conns[load_started];
     c->client = load_started % load_tokens;
-    c->command.op = load_op;
-    c->command.length = load_bytes;
     c->left = load_bytes;
+
+    if (load_h2 && load_op == BENCH_SOURCE) {
+        c->left += BENCH_WELCOME_LEN;
+    }
+
     load_started++;
 
     memset(&sin, 0, sizeof(sin));
@@ -193,11 +230,16 @@ load_start(void)
 static void
 load_answered(load_conn_t *c)
 {
-    if (load_workers && c->reply.worker != c->client % load_workers) {
+    bench_reply_t  reply;
+
+    memcpy(&reply, c->in + load_in_len - sizeof(bench_reply_t),
+           sizeof(bench_reply_t));
+
+    if (load_workers && reply.worker != c->client % load_workers) {
         load_misrouted++;
     }
 
-    if (c->reply.handshake == BENCH_RESUMED) {
+    if (reply.handshake == BENCH_RESUMED) {
         load_resumed++;
     }
 
@@ -228,8 +270,11 @@ load_bulk(load_conn_t *c)
         return 0;
     }
 
-    n = c->state == LOAD_SEND ? bench_write(c->fd, c->ssl, load_buf, len)
-                              : bench_read(c->fd, c->ssl, load_buf, len);
+    n = c->state == LOAD_SEND
+        ? bench_write(c->fd, c->ssl,
+                      load_bulk_bytes + (load_bytes - c->left) % load_period,
+                      len)
+        : bench_read(c->fd, c->ssl, load_buf, len);
 
     if (n <= 0) {
         return n == 0 ? BENCH_ERROR : n;
@@ -248,11 +293,11 @@ load_message(load_conn_t *c)
     int  n;
 
     if (c->state == LOAD_COMMAND) {
-        n = bench_write(c->fd, c->ssl, (char *) &c->command + c->done,
-                        sizeof(bench_command_t) - c->done);
+        n = bench_write(c->fd, c->ssl, load_out + c->done,
+                        load_out_len - c->done);
     } else {
-        n = bench_read(c->fd, c->ssl, (char *) &c->reply + c->done,
-                       sizeof(bench_reply_t) - c->done);
+        n = bench_read(c->fd, c->ssl, c->in + c->done,
+                       load_in_len - c->done);
     }
 
     if (n <= 0) {
@@ -263,7 +308,7 @@ load_message(load_conn_t *c)
 
     if (c->state == LOAD_COMMAND) {
 
-        if (c->done == sizeof(bench_command_t)) {
+        if (c->done == load_out_len) {
             c->done = 0;
             c->state = load_op == BENCH_SINK ? LOAD_SEND
                        : load_op == BENCH_SOURCE ? LOAD_READ : LOAD_REPLY;
@@ -276,7 +321,7 @@ load_message(load_conn_t *c)
         load_ns[c - load_conns] = bench_now_ns() - c->start;
     }
 
-    if (c->done == sizeof(bench_reply_t)) {
+    if (c->done == load_in_len) {
         load_answered(c);
     }
 
@@ -486,7 +531,7 @@ load_options(int argc, char **argv)
 
     if (argc < 7) {
         bench_die(0, "usage: load connect|up|down|idle PORT PKI-DIR TOKENS"
-                " WORKERS CONNECTIONS [IN-FLIGHT|BYTES]");
+                " WORKERS CONNECTIONS [IN-FLIGHT [h2]|BYTES [FRAME]]");
     }
 
     mode = argv[1];
@@ -498,24 +543,31 @@ load_options(int argc, char **argv)
     load_op = BENCH_PING;
     load_inflight = LOAD_INFLIGHT;
 
-    if (strcmp(mode, "connect") == 0 && argc == 8) {
+    if (strcmp(mode, "connect") == 0 && (argc == 8 || argc == 9)) {
         load_inflight = (uint32_t) atoi(argv[7]);
+        load_h2 = argc == 9 && strcmp(argv[8], "h2") == 0;
 
-    } else if (strcmp(mode, "up") == 0 && argc == 8) {
+    } else if (strcmp(mode, "up") == 0 && (argc == 8 || argc == 9)) {
         load_op = BENCH_SINK;
         load_inflight = load_total;
         load_bytes = strtoull(argv[7], NULL, 10);
 
-    } else if (strcmp(mode, "down") == 0 && argc == 8) {
+    } else if (strcmp(mode, "down") == 0 && (argc == 8 || argc == 9)) {
         load_op = BENCH_SOURCE;
         load_inflight = load_total;
         load_bytes = strtoull(argv[7], NULL, 10);
 
-    } else if (strcmp(mode, "idle") == 0 && argc == 7) {
+    } else if (strcmp(mode, "idle") == 0 && (argc == 7 || argc == 8)) {
         load_hold = 1;
+        load_h2 = argc == 8 && strcmp(argv[7], "h2") == 0;
 
     } else {
         bench_die(0, "unknown mode \"%s\" or wrong number of arguments", mode);
+    }
+
+    if (load_bytes && argc == 9) {
+        load_frame = (uint32_t) atoi(argv[8]);
+        load_h2 = load_frame != 0;
     }
 
     if (load_tokens == 0 || load_total == 0 || load_inflight == 0) {
@@ -561,6 +613,7 @@ main(int argc, char **argv)
     alarm(LOAD_DEADLINE);
     bench_raise_nofile();
 
+    load_command();
     load_ctx = load_contexts(argv[3]);
     load_epoll = epoll_create1(EPOLL_CLOEXEC);
     load_ns = calloc(load_total, sizeof(uint64_t));

@@ -1,7 +1,8 @@
 /*
  * A stand-in for buildkitd: answers, sinks and sources bytes behind mutual
- * TLS with session tickets and ALPN h2, and says in each answer who it is and
- * whether the gateway resumed a session (bench.h).
+ * TLS with session tickets and ALPN h2, and says in each answer who it is,
+ * whether the gateway resumed a session and when the first byte came
+ * (bench.h).  A connection that begins with HTTP/2's preface gets frames.
  *
  *     worker PKI-DIR PLAIN-PORT PORT...
  *
@@ -41,10 +42,17 @@ typedef struct {
     uint32_t         mask;
     uint8_t          number;
     worker_state_e   state;
+    int              h2;        /* 1: speaks frames */
+    int              welcomed;
     uint64_t         left;      /* bulk bytes */
-    size_t           done;      /* of the command or the reply */
+    uint64_t         seen_ns;
+    size_t           done;      /* of in or out */
+    size_t           need;      /* of in */
+    size_t           len;       /* of out */
+    char             in[BENCH_HELLO_LEN + sizeof(bench_command_t)];
+    char             out[BENCH_WELCOME_LEN + BENCH_HEAD
+                         + sizeof(bench_reply_t)];
     bench_command_t  command;
-    bench_reply_t    reply;
 } worker_conn_t;
 
 
@@ -55,13 +63,19 @@ static void worker_add(worker_conn_t *c, uint32_t mask);
 static void worker_listen(const char *port, SSL_CTX *ctx, unsigned number);
 static void worker_accept(worker_conn_t *l);
 static int worker_command(worker_conn_t *c);
+static int worker_begin(worker_conn_t *c);
+static void worker_answer(worker_conn_t *c, int reply);
+static const char *worker_pattern(uint32_t frame, uint64_t left, size_t *len);
 static int worker_bulk(worker_conn_t *c);
 static int worker_step(worker_conn_t *c);
 static void worker_run(worker_conn_t *c);
 
 
-static int   worker_epoll;
-static char  worker_buf[BENCH_CHUNK];
+static int     worker_epoll;
+static char    worker_buf[BENCH_CHUNK];
+static char   *worker_bulk_bytes;   /* of frames of worker_frame bytes */
+static size_t  worker_period;
+static uint32_t  worker_frame;
 
 
 static int
@@ -203,36 +217,62 @@ worker_accept(worker_conn_t *l)
 }
 
 
-/* Reads a command and sets the state that it asks for. */
+/* Reads a command, behind HTTP/2's beginning where there is one. */
 static int
 worker_command(worker_conn_t *c)
 {
     int  n;
 
-    n = bench_read(c->fd, c->ssl, (char *) &c->command + c->done,
-                   sizeof(bench_command_t) - c->done);
+    if (c->need == 0) {
+        c->need = sizeof(bench_command_t);
+    }
+
+    n = bench_read(c->fd, c->ssl, c->in + c->done, c->need - c->done);
 
     if (n <= 0) {
         return n == 0 ? BENCH_ERROR : n;
     }
 
+    if (c->seen_ns == 0) {
+        c->seen_ns = bench_now_ns();
+    }
+
     c->done += (size_t) n;
 
-    if (c->done < sizeof(bench_command_t)) {
+    if (c->done < c->need) {
         return 0;
     }
 
+    if (c->need == sizeof(bench_command_t)) {
+
+        if (memcmp(c->in, BENCH_HELLO, c->need) == 0) {
+            c->h2 = 1;
+            c->need = sizeof(c->in);
+            return 0;
+        }
+
+    } else if (memcmp(c->in, BENCH_HELLO, BENCH_HELLO_LEN) != 0) {
+        return BENCH_ERROR;
+    }
+
+    memcpy(&c->command, c->in + c->need - sizeof(bench_command_t),
+           sizeof(bench_command_t));
     c->done = 0;
+    c->need = 0;
+
+    return worker_begin(c);
+}
+
+
+static int
+worker_begin(worker_conn_t *c)
+{
     c->left = c->command.length;
-    c->reply.worker = c->number;
-    c->reply.handshake = c->ssl == NULL ? BENCH_PLAIN
-                         : SSL_session_reused(c->ssl) ? BENCH_RESUMED
-                         : BENCH_FULL;
 
     switch (c->command.op) {
 
     case BENCH_PING:
-        c->state = WORKER_REPLY;
+        worker_answer(c, 1);
         return 0;
 
     case BENCH_SINK:
@@ -240,7 +280,7 @@ worker_command(worker_conn_t *c)
         return 0;
 
     case BENCH_SOURCE:
-        c->state = WORKER_SEND;
+        worker_answer(c, 0);
         return 0;
 
     default:
@@ -249,22 +289,86 @@ worker_command(worker_conn_t *c)
 }
 
 
+/* Writes down what is to be said; reply: who we are, else bulk follows. */
+static void
+worker_answer(worker_conn_t *c, int reply)
+{
+    char           *p;
+    bench_reply_t   r;
+
+    p = c->out;
+
+    if (c->h2 && !c->welcomed) {
+        c->welcomed = 1;
+        memcpy(p, BENCH_WELCOME, BENCH_WELCOME_LEN);
+        p += BENCH_WELCOME_LEN;
+    }
+
+    if (reply) {
+
+        if (c->h2) {
+            memcpy(p, BENCH_REPLY_HEAD, BENCH_HEAD);
+            p += BENCH_HEAD;
+        }
+
+        memset(&r, 0, sizeof(bench_reply_t));
+        r.seen_ns = c->seen_ns;
+        r.worker = c->number;
+        r.handshake = c->ssl == NULL ? BENCH_PLAIN
+                      : SSL_session_reused(c->ssl) ? BENCH_RESUMED
+                      : BENCH_FULL;
+
+        memcpy(p, &r, sizeof(bench_reply_t));
+        p += sizeof(bench_reply_t);
+    }
+
+    c->done = 0;
+    c->len = (size_t) (p - c->out);
+    c->state = WORKER_REPLY;
+}
+
+
+/* The next bulk bytes; all that are at work at once have the same frames. */
+static const char *
+worker_pattern(uint32_t frame, uint64_t left, size_t *len)
+{
+    if (worker_bulk_bytes == NULL || worker_frame != frame) {
+        free(worker_bulk_bytes);
+        worker_bulk_bytes = bench_bulk(frame, &worker_period);
+        worker_frame = frame;
+    }
+
+    *len = left < BENCH_CHUNK ? (size_t) left : BENCH_CHUNK;
+
+    return worker_bulk_bytes;
+}
+
+
 static int
 worker_bulk(worker_conn_t *c)
 {
-    int     n;
-    size_t  len;
+    int          n;
+    size_t       len;
+    const char  *p;
 
-    len = c->left < BENCH_CHUNK ? (size_t) c->left : BENCH_CHUNK;
+    p = worker_pattern(c->command.frame, c->left, &len);
 
     if (len == 0) {
-        c->state = c->state == WORKER_READ ? WORKER_REPLY : WORKER_COMMAND;
+
+        if (c->state == WORKER_READ) {
+            worker_answer(c, 1);
+
+        } else {
+            c->state = WORKER_COMMAND;
+        }
+
         return 0;
     }
 
     n = c->state == WORKER_READ
         ? bench_read(c->fd, c->ssl, worker_buf, len)
-        : bench_write(c->fd, c->ssl, worker_buf, len);
+        : bench_write(c->fd, c->ssl,
+                      p + (c->command.length - c->left) % worker_period, len);
 
     if (n <= 0) {
         return n == 0 ? BENCH_ERROR : n;
@@ -303,18 +407,21 @@ worker_step(worker_conn_t *c)
         return worker_bulk(c);
 
     case WORKER_REPLY:
-        n = bench_write(c->fd, c->ssl, (char *) &c->reply + c->done,
-                        sizeof(bench_reply_t) - c->done);
+        if (c->done < c->len) {
+            n = bench_write(c->fd, c->ssl, c->out + c->done,
+                            c->len - c->done);
 
-        if (n <= 0) {
-            return n == 0 ? BENCH_ERROR : n;
+            if (n <= 0) {
+                return n == 0 ? BENCH_ERROR : n;
+            }
+
+            c->done += (size_t) n;
         }
 
-        c->done += (size_t) n;
-
-        if (c->done == sizeof(bench_reply_t)) {
+        if (c->done == c->len) {
             c->done = 0;
-            c->state = WORKER_COMMAND;
+            c->state = c->command.op == BENCH_SOURCE ? WORKER_SEND
+                                                     : WORKER_COMMAND;
         }
 
         return 0;

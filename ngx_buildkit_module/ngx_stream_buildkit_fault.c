@@ -3,7 +3,7 @@
  * A mapped file that loses its pages: reading one raises SIGBUS, which would
  * end the process and every build in it.
  *
- * zone.c says which range of addresses is a table.  A fault inside of it gets
+ * zone.c and report_file.c say which ranges these are.  A fault inside gets
  * zero pages in the file's place and a mark, so that the interrupted read
  * goes on and whoever asked for it throws the result away.  Any other SIGBUS
  * goes to whom it was for.
@@ -93,7 +93,8 @@ ngx_stream_buildkit_fault_handler(int signo, siginfo_t *info, void *context)
 
         addr -= (uintptr_t) addr % ngx_pagesize;
 
-        p = mmap(addr, end - addr, PROT_READ,
+        p = mmap(addr, end - addr,
+                 range->writable ? PROT_READ|PROT_WRITE : PROT_READ,
                  MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED, -1, 0);
 
         if (p != MAP_FAILED) {

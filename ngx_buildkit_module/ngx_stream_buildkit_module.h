@@ -227,13 +227,21 @@ struct ngx_stream_buildkit_report_s {
     ngx_stream_buildkit_range_t      range;     /* base NULL: no report */
     ngx_str_t                        folder;
     u_char                          *path;
+    u_char                          *fresh;     /* before it gets its name */
     ngx_fd_t                         fd;        /* -1: memory only */
     dev_t                            dev;
     ino_t                            ino;
     ngx_log_t                       *log;
     ngx_msec_t                       tried;
     ngx_msec_t                       beat;
+
+    uint64_t                         ticks;     /* who we are: bk_report.h */
+    uint64_t                         pid_ns;
+    char                             boot[40];
+    ngx_uint_t                       generation;
+
     unsigned                         complained:1;
+    unsigned                         full:1;
 
     /* for those that have no record of their own, and without a file */
     bk_report_header_t               own_header;

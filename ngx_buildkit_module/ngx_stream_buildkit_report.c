@@ -1,36 +1,65 @@
 
 /*
- * What this process counts and whom it serves, for plugin-host to read.
+ * What this process counts and whom it serves, for plugin-host to read
+ * (bk_report.h).
+ *
+ * A handful of plain 64-bit stores for each change, never a system call:
+ * where they go is the business of report_file.c.  What is decided here
+ * depends on the session's ctx alone, never on what the report holds.
  */
 
 
 #include "ngx_stream_buildkit_module.h"
 
 
-struct ngx_stream_buildkit_report_s {
-    /* where those write that have no record or no row of their own */
-    bk_report_session_t         session;
-    bk_report_pool_t            row;
-};
+static void ngx_stream_buildkit_report_leave(bk_report_header_t *h,
+    ngx_stream_buildkit_ctx_t *ctx);
+static void ngx_stream_buildkit_report_enter(bk_report_header_t *h,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t phase, ngx_uint_t why);
+static void ngx_stream_buildkit_report_accept(ngx_stream_buildkit_ctx_t *ctx);
+static void ngx_stream_buildkit_report_end(ngx_stream_buildkit_ctx_t *ctx);
+static bk_report_pool_t *ngx_stream_buildkit_report_row(
+    ngx_stream_buildkit_report_t *report, ngx_str_t *pool);
+static bk_report_session_t *ngx_stream_buildkit_report_take(
+    ngx_stream_buildkit_report_t *report);
+static void ngx_stream_buildkit_report_observe(bk_report_hist_t *hist,
+    ngx_msec_t ms);
+static ngx_stream_buildkit_report_t *ngx_stream_buildkit_report_get(
+    ngx_stream_session_t *s);
+static void ngx_stream_buildkit_report_edit(bk_report_session_t *r);
+static void ngx_stream_buildkit_report_done(bk_report_session_t *r);
+static void ngx_stream_buildkit_report_text(char *dst, size_t size,
+    u_char *data, size_t len);
+static uint64_t ngx_stream_buildkit_report_now(void);
+
+
+static ngx_msec_t  ngx_stream_buildkit_report_bounds[] = BK_REPORT_BOUNDS;
 
 
 ngx_stream_buildkit_report_t *
 ngx_stream_buildkit_report_create(ngx_conf_t *cf)
 {
-    return ngx_pcalloc(cf->pool, sizeof(ngx_stream_buildkit_report_t));
-}
+    ngx_stream_buildkit_report_t  *report;
 
+    report = ngx_pcalloc(cf->pool, sizeof(ngx_stream_buildkit_report_t));
+    if (report == NULL) {
+        return NULL;
+    }
 
-void
-ngx_stream_buildkit_report_start(ngx_stream_buildkit_main_conf_t *bmcf,
-    ngx_cycle_t *cycle)
-{
-}
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     report->range.base = NULL;
+     *     report->nsessions = 0;
+     */
 
+    report->header = &report->own_header;
+    report->rows = &report->own_row;
+    report->sessions = &report->own_session;
+    report->nrows = 1;
+    report->fd = NGX_INVALID_FILE;
 
-void
-ngx_stream_buildkit_report_tick(ngx_stream_buildkit_main_conf_t *bmcf)
-{
+    return report;
 }
 
 
@@ -38,12 +67,45 @@ void
 ngx_stream_buildkit_report_open(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
-    ngx_stream_buildkit_srv_conf_t  *bscf;
+    uint64_t                       now;
+    ngx_connection_t              *c;
+    bk_report_session_t           *r;
+    ngx_stream_buildkit_report_t  *report;
 
-    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+    c = s->connection;
+    report = ngx_stream_buildkit_report_get(s);
+    now = ngx_stream_buildkit_report_now();
 
-    ctx->record = &bscf->main->report->session;
-    ctx->row = &bscf->main->report->row;
+    r = ngx_stream_buildkit_report_take(report);
+
+    ctx->record = r;
+    ctx->row = &report->rows[0];
+    ctx->phase_at = ngx_current_msec;
+
+    ngx_stream_buildkit_report_edit(r);
+
+    r->start_ms = now;
+    r->phase_ms = now;
+    r->expires_ms = 0;
+    r->pool = 0;
+    r->phase = BK_PHASE_FREE;
+    r->kind = BK_KIND_UNKNOWN;
+    r->flags = 0;
+    r->reason = 0;
+
+    ngx_memzero(r->allocation, BK_REPORT_ID_LEN);
+    ngx_memzero(r->client, BK_REPORT_CLIENT_LEN);
+    r->worker[0] = '\0';
+
+    (void) ngx_sock_ntop(c->sockaddr, c->socklen, (u_char *) r->client,
+                         BK_REPORT_CLIENT_LEN - 1, 1);
+
+    ngx_stream_buildkit_report_set(r->bytes_up, 0);
+    ngx_stream_buildkit_report_set(r->bytes_down, 0);
+    ngx_stream_buildkit_report_set(r->last_ms, now);
+    ngx_stream_buildkit_report_set(r->hold_ms, 0);
+
+    ngx_stream_buildkit_report_done(r);
 }
 
 
@@ -51,6 +113,33 @@ void
 ngx_stream_buildkit_report_route(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
+    bk_report_session_t           *r;
+    ngx_stream_buildkit_report_t  *report;
+
+    r = ctx->record;
+    report = ngx_stream_buildkit_report_get(s);
+
+    /* once it was counted it stays where it was */
+
+    if (!ctx->accepted && ctx->pool.len) {
+        ctx->row = ngx_stream_buildkit_report_row(report, &ctx->pool);
+        ngx_stream_buildkit_report_accept(ctx);
+    }
+
+    ngx_stream_buildkit_report_edit(r);
+
+    r->pool = ctx->row - report->rows;
+    r->expires_ms = ctx->expires_ms;
+
+    if (ctx->id_set) {
+        ngx_stream_buildkit_report_text(r->allocation, BK_REPORT_ID_LEN,
+                                        ctx->id, NGX_STREAM_BUILDKIT_ID_LEN);
+    }
+
+    ngx_stream_buildkit_report_text(r->worker, BK_REPORT_NAME_LEN,
+                                    ctx->worker.data, ctx->worker.len);
+
+    ngx_stream_buildkit_report_done(r);
 }
 
 
@@ -58,8 +147,108 @@ void
 ngx_stream_buildkit_report_phase(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t phase, ngx_uint_t why)
 {
+    bk_report_header_t   *h;
+    bk_report_session_t  *r;
+
+    if (ctx->phase == phase && ctx->why == why) {
+        return;
+    }
+
+    r = ctx->record;
+
+    if (r == NULL) {
+        ctx->phase = phase;
+        ctx->why = why;
+        return;
+    }
+
+    ngx_stream_buildkit_report_edit(r);
+
+    if (ctx->phase != phase) {
+        h = ngx_stream_buildkit_report_get(s)->header;
+
+        ngx_stream_buildkit_report_leave(h, ctx);
+        ngx_stream_buildkit_report_enter(h, ctx, phase, why);
+
+        ctx->phase_at = ngx_current_msec;
+
+        r->phase_ms = ngx_stream_buildkit_report_now();
+        ngx_stream_buildkit_report_set(r->hold_ms, ctx->held_ms);
+    }
+
     ctx->phase = phase;
     ctx->why = why;
+
+    r->phase = phase;
+    r->reason = why;
+
+    ngx_stream_buildkit_report_done(r);
+}
+
+
+static void
+ngx_stream_buildkit_report_leave(bk_report_header_t *h,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    if (ctx->phase == BK_PHASE_HELD) {
+        ngx_stream_buildkit_report_add(h->held, -1);
+        ctx->held_ms = ngx_stream_buildkit_report_held(ctx);
+
+    } else if (ctx->phase == BK_PHASE_LIVE) {
+        ngx_stream_buildkit_report_add(h->live, -1);
+    }
+}
+
+
+static void
+ngx_stream_buildkit_report_enter(bk_report_header_t *h,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t phase, ngx_uint_t why)
+{
+    switch (phase) {
+
+    case BK_PHASE_HELD:
+        ngx_stream_buildkit_report_add(h->held, 1);
+
+        if (!ctx->waited && ctx->accepted) {
+            ngx_stream_buildkit_report_add(ctx->row->held, 1);
+        }
+
+        ctx->waited = 1;
+        break;
+
+    case BK_PHASE_CONNECTING:
+        if (ctx->dialled) {
+            ngx_stream_buildkit_report_add(ctx->row->retries, 1);
+        }
+
+        ctx->dialled = 1;
+        break;
+
+    case BK_PHASE_LIVE:
+        ngx_stream_buildkit_report_add(h->live, 1);
+
+        if (!ctx->ended) {
+            ngx_stream_buildkit_report_end(ctx);
+            ngx_stream_buildkit_report_add(ctx->row->routed, 1);
+        }
+
+        break;
+
+    case BK_PHASE_REFUSED:
+        if (!ctx->ended && why < BK_REFUSED) {
+            ngx_stream_buildkit_report_end(ctx);
+            ngx_stream_buildkit_report_add(ctx->row->refused[why], 1);
+        }
+
+        break;
+
+    case BK_PHASE_CUT:
+        if (why < BK_CUT) {
+            ngx_stream_buildkit_report_add(ctx->row->cut[why], 1);
+        }
+
+        break;
+    }
 }
 
 
@@ -67,12 +256,24 @@ void
 ngx_stream_buildkit_report_kind(ngx_stream_buildkit_ctx_t *ctx,
     ngx_uint_t kind)
 {
+    if (ctx->kind == kind) {
+        return;
+    }
+
+    ctx->kind = kind;
+
+    ngx_stream_buildkit_report_edit(ctx->record);
+    ctx->record->kind = kind;
+    ngx_stream_buildkit_report_done(ctx->record);
 }
 
 
 void
 ngx_stream_buildkit_report_expiring(ngx_stream_buildkit_ctx_t *ctx)
 {
+    ngx_stream_buildkit_report_edit(ctx->record);
+    ctx->record->flags |= BK_SESSION_EXPIRING;
+    ngx_stream_buildkit_report_done(ctx->record);
 }
 
 
@@ -80,12 +281,23 @@ void
 ngx_stream_buildkit_report_connected(ngx_stream_buildkit_ctx_t *ctx,
     ngx_msec_t ms)
 {
+    ngx_stream_buildkit_report_observe(&ctx->row->connect, ms);
 }
 
 
 void
 ngx_stream_buildkit_report_dead(ngx_stream_session_t *s, ngx_uint_t worker)
 {
+    bk_report_header_t  *h;
+
+    h = ngx_stream_buildkit_report_get(s)->header;
+
+    if (worker) {
+        ngx_stream_buildkit_report_add(h->dead_workers, 1);
+
+    } else {
+        ngx_stream_buildkit_report_add(h->dead_clients, 1);
+    }
 }
 
 
@@ -93,10 +305,273 @@ void
 ngx_stream_buildkit_report_close(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
+    bk_report_session_t           *r;
+    ngx_stream_buildkit_report_t  *report;
+
+    report = ngx_stream_buildkit_report_get(s);
+    r = ctx->record;
+
+    if (r == NULL || ctx->closed) {
+        return;
+    }
+
+    ctx->closed = 1;
+
+    ngx_stream_buildkit_report_leave(report->header, ctx);
+
+    /* logs may still ask how long it was held */
+
+    ctx->phase_at = ngx_current_msec;
+
+    if (!ctx->ended) {
+        ngx_stream_buildkit_report_end(ctx);
+        ngx_stream_buildkit_report_add(ctx->row->gone, 1);
+    }
+
+    /* who still writes to it does no harm */
+
+    ctx->record = &report->own_session;
+
+    if (r == &report->own_session) {
+        return;
+    }
+
+    ngx_stream_buildkit_report_edit(r);
+    r->phase = BK_PHASE_FREE;
+    ngx_stream_buildkit_report_done(r);
+
+    report->free[report->nfree++] = r - report->sessions;
 }
 
 
 void
 ngx_stream_buildkit_report_handshake(ngx_stream_session_t *s, ngx_uint_t why)
 {
+    bk_report_header_t  *h;
+
+    if (why == BK_HANDSHAKE_NONE || why >= BK_HANDSHAKE) {
+        return;
+    }
+
+    h = ngx_stream_buildkit_report_get(s)->header;
+
+    ngx_stream_buildkit_report_add(h->handshake[why], 1);
+}
+
+
+ngx_uint_t
+ngx_stream_buildkit_report_failure(ngx_stream_session_t *s)
+{
+    SSL                        *ssl;
+    ngx_connection_t           *c;
+    ngx_stream_buildkit_ctx_t  *ctx;
+
+    c = s->connection;
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    /* refused by address, by a limit: no handshake had begun */
+
+    if ((ctx && ctx->record) || c->ssl == NULL || c->close) {
+        return BK_HANDSHAKE_NONE;
+    }
+
+    if (c->ssl->handshaked) {
+
+        /* what "ssl_verify_client on" drops without a word to the client */
+
+        ssl = c->ssl->connection;
+
+        return (SSL_get0_peer_certificate(ssl) == NULL
+                || SSL_get_verify_result(ssl) != X509_V_OK)
+               ? BK_HANDSHAKE_CERTIFICATE : BK_HANDSHAKE_NONE;
+    }
+
+    if (c->timedout || c->read->timedout) {
+        return BK_HANDSHAKE_TIMEOUT;
+    }
+
+    /* set by ngx_ssl_handshake() where OpenSSL had something to say */
+
+    return c->read->error ? BK_HANDSHAKE_TLS : BK_HANDSHAKE_CLOSED;
+}
+
+
+ngx_msec_t
+ngx_stream_buildkit_report_held(ngx_stream_buildkit_ctx_t *ctx)
+{
+    return (ctx->phase == BK_PHASE_HELD)
+           ? ctx->held_ms + (ngx_current_msec - ctx->phase_at)
+           : ctx->held_ms;
+}
+
+
+/* no pool, or too late for one: row 0 */
+
+static void
+ngx_stream_buildkit_report_accept(ngx_stream_buildkit_ctx_t *ctx)
+{
+    if (ctx->accepted) {
+        return;
+    }
+
+    ctx->accepted = 1;
+
+    ngx_stream_buildkit_report_add(ctx->row->accepted, 1);
+
+    if (ctx->waited) {
+        ngx_stream_buildkit_report_add(ctx->row->held, 1);
+    }
+}
+
+
+static void
+ngx_stream_buildkit_report_end(ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_stream_buildkit_report_accept(ctx);
+
+    ctx->ended = 1;
+
+    if (ctx->waited) {
+        ngx_stream_buildkit_report_observe(&ctx->row->hold, ctx->held_ms);
+    }
+}
+
+
+static bk_report_pool_t *
+ngx_stream_buildkit_report_row(ngx_stream_buildkit_report_t *report,
+    ngx_str_t *pool)
+{
+    ngx_str_t         *name;
+    ngx_uint_t         i;
+    bk_report_pool_t  *row;
+
+    for (i = 1; i < report->nrows; i++) {
+        name = &report->names[i];
+
+        if (name->len == pool->len
+            && ngx_memcmp(name->data, pool->data, pool->len) == 0)
+        {
+            return &report->rows[i];
+        }
+    }
+
+    if (report->range.base == NULL || i == BK_REPORT_POOLS
+        || pool->len >= BK_REPORT_POOL_LEN)
+    {
+        return &report->rows[0];
+    }
+
+    name = &report->names[i];
+
+    name->data = ngx_alloc(pool->len, report->log);
+    if (name->data == NULL) {
+        return &report->rows[0];
+    }
+
+    ngx_memcpy(name->data, pool->data, pool->len);
+    name->len = pool->len;
+
+    report->nrows++;
+
+    row = &report->rows[i];
+
+    ngx_memcpy(row->name, pool->data, pool->len);
+    __atomic_store_n(&row->used, 1, __ATOMIC_RELEASE);
+
+    return row;
+}
+
+
+static bk_report_session_t *
+ngx_stream_buildkit_report_take(ngx_stream_buildkit_report_t *report)
+{
+    bk_report_session_t  *r;
+
+    if (report->nfree) {
+        return &report->sessions[report->free[--report->nfree]];
+    }
+
+    if (report->nused < report->nsessions
+        && ngx_stream_buildkit_report_room(report) == NGX_OK)
+    {
+        r = &report->sessions[report->nused++];
+        ngx_stream_buildkit_report_set(report->header->nused, report->nused);
+
+        return r;
+    }
+
+    ngx_stream_buildkit_report_add(report->header->lost, 1);
+
+    return &report->own_session;
+}
+
+
+static void
+ngx_stream_buildkit_report_observe(bk_report_hist_t *hist, ngx_msec_t ms)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < BK_REPORT_BUCKETS - 1; i++) {
+        if (ms <= ngx_stream_buildkit_report_bounds[i]) {
+            break;
+        }
+    }
+
+    ngx_stream_buildkit_report_add(hist->bucket[i], 1);
+    ngx_stream_buildkit_report_add(hist->sum_ms, ms);
+}
+
+
+static ngx_stream_buildkit_report_t *
+ngx_stream_buildkit_report_get(ngx_stream_session_t *s)
+{
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    return bscf->main->report;
+}
+
+
+/* between these two a reader throws away what it copied */
+
+static void
+ngx_stream_buildkit_report_edit(bk_report_session_t *r)
+{
+    __atomic_store_n(&r->seq, r->seq | 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+
+static void
+ngx_stream_buildkit_report_done(bk_report_session_t *r)
+{
+    __atomic_store_n(&r->seq, (r->seq | 1) + 1, __ATOMIC_RELEASE);
+}
+
+
+static void
+ngx_stream_buildkit_report_text(char *dst, size_t size, u_char *data,
+    size_t len)
+{
+    if (len >= size) {
+        len = size - 1;
+    }
+
+    if (len) {
+        ngx_memcpy(dst, data, len);
+    }
+
+    dst[len] = '\0';
+}
+
+
+static uint64_t
+ngx_stream_buildkit_report_now(void)
+{
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+
+    return (uint64_t) tp->sec * 1000 + tp->msec;
 }

@@ -106,7 +106,14 @@ ngx_stream_buildkit_log_handler(ngx_stream_session_t *s)
     bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
 
-    if (!bscf->enable || ctx == NULL) {
+    if (!bscf->enable) {
+        return NGX_OK;
+    }
+
+    ngx_stream_buildkit_report_handshake(s,
+                                       ngx_stream_buildkit_report_failure(s));
+
+    if (ctx == NULL) {
         return NGX_OK;
     }
 
@@ -138,6 +145,12 @@ ngx_stream_buildkit_route(ngx_stream_session_t *s,
 
     if (rc == NGX_OK) {
         rc = ngx_stream_buildkit_route_keep(s, ctx, &route);
+    }
+
+    /* refused from here on: it counts for its pool */
+
+    if (rc == NGX_OK) {
+        ngx_stream_buildkit_report_route(s, ctx);
     }
 
     if (rc == NGX_OK) {

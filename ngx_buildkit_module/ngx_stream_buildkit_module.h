@@ -2,7 +2,7 @@
 /*
  * The pool gateway for BuildKit: what the files of this module share.
  *
- * A connection's way: limit.c (before the handshake), verify.c (certificate,
+ * A connection's way: handshake.c (its turn), verify.c (certificate,
  * inside the handshake), route.c (preread: token, look-up in zone.c),
  * decide.c (what that means), then one of
  *
@@ -52,6 +52,9 @@
 #define NGX_STREAM_BUILDKIT_HASH_LEN  BK_TABLE_HASH_LEN
 #define NGX_STREAM_BUILDKIT_TIME_LEN  (sizeof("1970-01-01T00:00:00Z") - 1)
 
+/* of a source address: family, IPv4 or the /64 of IPv6 */
+#define NGX_STREAM_BUILDKIT_PREFIX_LEN  9
+
 /* a refusal's text is shorter than this as it is sent */
 #define NGX_STREAM_BUILDKIT_TEXT_MAX  1000
 
@@ -66,6 +69,7 @@ typedef struct ngx_stream_buildkit_live_s      ngx_stream_buildkit_live_t;
 typedef struct ngx_stream_buildkit_cut_s       ngx_stream_buildkit_cut_t;
 typedef struct ngx_stream_buildkit_limit_s     ngx_stream_buildkit_limit_t;
 typedef struct ngx_stream_buildkit_address_s   ngx_stream_buildkit_address_t;
+typedef struct ngx_stream_buildkit_addresses_s ngx_stream_buildkit_addresses_t;
 typedef struct ngx_stream_buildkit_report_s    ngx_stream_buildkit_report_t;
 
 
@@ -76,6 +80,7 @@ typedef struct {
 
     ngx_stream_buildkit_zone_t      *zone;      /* NULL: no buildkit_table */
     ngx_stream_buildkit_limit_t     *limit;
+    ngx_stream_buildkit_addresses_t *addresses; /* of clients */
     ngx_stream_buildkit_report_t    *report;    /* never NULL */
 
     ngx_event_t                      tick;
@@ -147,7 +152,8 @@ typedef struct {
     socklen_t                        socklen;
     ngx_str_t                        addr;
 
-    ngx_queue_t                      queue;     /* bmcf->held or ->live */
+    ngx_queue_t                      queue;     /* bmcf->held or ->live;
+                                                   before: limit.c's */
     ngx_stream_buildkit_hold_t      *hold;      /* once it was held */
     ngx_stream_buildkit_retry_t     *retry;     /* once it was dialled */
     ngx_stream_buildkit_live_t      *live;      /* once it was dialled */
@@ -182,6 +188,7 @@ typedef struct {
     unsigned                         counted:1; /* limit.c: in its zone */
     unsigned                         holding:1; /* limit.c: counted as held */
     unsigned                         shaking:1; /* limit.c: in handshake */
+    unsigned                         queuing:1; /* limit.c: for a handshake */
 
     /* report.c */
     unsigned                         kind:3;    /* BK_KIND_* */
@@ -191,6 +198,19 @@ typedef struct {
     unsigned                         ended:1;   /* its outcome is counted */
     unsigned                         closed:1;  /* has no record any more */
 } ngx_stream_buildkit_ctx_t;
+
+
+/* a source address, as long as a session of this process needs it */
+struct ngx_stream_buildkit_address_s {
+    ngx_rbtree_node_t                node;      /* key: of the prefix */
+    u_char                           prefix[NGX_STREAM_BUILDKIT_PREFIX_LEN];
+
+    ngx_uint_t                       users;     /* with ctx->address */
+    ngx_uint_t                       held;
+    ngx_uint_t                       shaking;
+    ngx_uint_t                       nqueued;
+    ngx_queue_t                      queued;    /* ctx->queue, by arrival */
+};
 
 
 /* a mapping whose file may be cut short: fault.c */
@@ -357,8 +377,8 @@ void ngx_stream_buildkit_cut_done(ngx_stream_buildkit_ctx_t *ctx);
 /*
  * limit.c: what is counted across worker processes (connections of one
  * allocation) and per process (held connections and handshakes of one
- * address).  take() and hold() return NGX_OK or NGX_BUSY; give() and
- * unhold() may be called again and again.
+ * address).  take() and hold() return NGX_OK or NGX_BUSY, take() also
+ * NGX_DECLINED when there is no room to count; all may be called again.
  */
 ngx_int_t ngx_stream_buildkit_limit_init(ngx_conf_t *cf);
 void ngx_stream_buildkit_limit_start(ngx_stream_buildkit_limit_t *limit,
@@ -374,11 +394,45 @@ void ngx_stream_buildkit_limit_unhold(ngx_stream_session_t *s,
 /* the handshake is over, well or not */
 void ngx_stream_buildkit_limit_handshake_done(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-/* remembers for a while that connections of this allocation were cut here,
- * although the table may still call it ready; 0: was not, else BK_CUT_* */
+/*
+ * Remembers for half a minute that connections of this allocation were cut
+ * here (for ctx->why), although its entry may still be as it was: ctx->mark.
+ * was_cut() returns 0 when not, or when the entry is another by now, else
+ * BK_CUT_*.
+ */
 void ngx_stream_buildkit_limit_cut(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 ngx_uint_t ngx_stream_buildkit_limit_was_cut(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+
+/*
+ * shared.c: what limit.c counts over all worker processes.  take() returns
+ * NGX_OK, NGX_BUSY or NGX_DECLINED when there is no room to count.
+ */
+ngx_stream_buildkit_limit_t *ngx_stream_buildkit_shared_create(
+    ngx_conf_t *cf);
+void ngx_stream_buildkit_shared_start(ngx_stream_buildkit_limit_t *limit);
+ngx_int_t ngx_stream_buildkit_shared_take(ngx_stream_buildkit_limit_t *limit,
+    const u_char *key, ngx_uint_t max, ngx_log_t *log);
+void ngx_stream_buildkit_shared_give(ngx_stream_buildkit_limit_t *limit,
+    const u_char *key);
+void ngx_stream_buildkit_shared_cut(ngx_stream_buildkit_limit_t *limit,
+    const u_char *key, ngx_stream_buildkit_mark_t *mark, ngx_uint_t why);
+ngx_uint_t ngx_stream_buildkit_shared_was_cut(
+    ngx_stream_buildkit_limit_t *limit, const u_char *key,
+    ngx_stream_buildkit_mark_t *mark);
+
+/* address.c: sets ctx->address; release() does when nothing counts there */
+ngx_int_t ngx_stream_buildkit_address_get(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_address_release(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+ngx_stream_buildkit_addresses_t *ngx_stream_buildkit_addresses_create(
+    ngx_conf_t *cf);
+
+/* handshake.c: waits for its turn in ACCESS, gives it up in done() */
+ngx_int_t ngx_stream_buildkit_handshake_init(ngx_conf_t *cf);
+void ngx_stream_buildkit_handshake_done(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 
 /* peer.c: keepalive and TCP_USER_TIMEOUT; dead peers are counted */

@@ -118,9 +118,16 @@ ngx_stream_buildkit_reply(ngx_stream_session_t *s,
     r->status = status;
 
     r->pos = r->out;
-    r->last = ngx_stream_buildkit_h2_frame(r->out,
-                                           NGX_STREAM_BUILDKIT_H2_SETTINGS, 0,
-                                           0, NULL, 0);
+    r->last = r->out;
+
+    /* one that was held, or had a worker, has them already */
+
+    if (!ctx->settings) {
+        r->last = ngx_stream_buildkit_h2_frame(r->out,
+                                               NGX_STREAM_BUILDKIT_H2_SETTINGS,
+                                               0, 0, NULL, 0);
+        ctx->settings = 1;
+    }
 
     r->timer.handler = ngx_stream_buildkit_reply_timer_handler;
     r->timer.data = c;

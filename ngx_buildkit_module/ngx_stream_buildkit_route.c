@@ -25,7 +25,7 @@ static ngx_int_t ngx_stream_buildkit_route_key(ngx_stream_session_t *s,
 static ngx_int_t ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 static ngx_int_t ngx_stream_buildkit_route_count(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx);
+    ngx_stream_buildkit_ctx_t *ctx, ngx_int_t decided);
 static ngx_int_t ngx_stream_buildkit_route_keep(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 static ngx_int_t ngx_stream_buildkit_route_address(ngx_stream_session_t *s,
@@ -43,6 +43,13 @@ ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
     ngx_stream_buildkit_srv_conf_t  *bscf;
 
     bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    /* SNI may have led to another server than the one that counted it */
+
+    if (ctx) {
+        ngx_stream_buildkit_limit_handshake_done(s, ctx);
+    }
 
     if (!bscf->enable) {
         return NGX_DECLINED;
@@ -73,7 +80,6 @@ ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
 
     ctx->started = ngx_current_msec;
 
-    ngx_stream_buildkit_limit_handshake_done(s, ctx);
     ngx_stream_buildkit_peer_set(s, c);
     ngx_stream_buildkit_report_open(s, ctx);
 
@@ -106,6 +112,10 @@ ngx_stream_buildkit_log_handler(ngx_stream_session_t *s)
     bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
 
+    if (ctx) {
+        ngx_stream_buildkit_limit_handshake_done(s, ctx);
+    }
+
     if (!bscf->enable) {
         return NGX_OK;
     }
@@ -124,7 +134,6 @@ ngx_stream_buildkit_log_handler(ngx_stream_session_t *s)
     ngx_stream_buildkit_cut_done(ctx);
     ngx_stream_buildkit_reply_done(ctx);
 
-    ngx_stream_buildkit_limit_handshake_done(s, ctx);
     ngx_stream_buildkit_limit_unhold(s, ctx);
     ngx_stream_buildkit_limit_give(s, ctx);
     ngx_stream_buildkit_peer_check(s, ctx, s->connection, 0);
@@ -162,11 +171,13 @@ ngx_stream_buildkit_route(ngx_stream_session_t *s,
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_stream_buildkit_route_count(s, ctx);
+        rc = ngx_stream_buildkit_decide(s, ctx, &route);
     }
 
-    if (rc == NGX_OK) {
-        rc = ngx_stream_buildkit_decide(s, ctx, &route);
+    /* held ones count as well */
+
+    if (rc == NGX_OK || rc == NGX_AGAIN) {
+        rc = ngx_stream_buildkit_route_count(s, ctx, rc);
     }
 
     if (rc == NGX_OK) {
@@ -437,12 +448,22 @@ ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
 
 static ngx_int_t
 ngx_stream_buildkit_route_count(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx)
+    ngx_stream_buildkit_ctx_t *ctx, ngx_int_t decided)
 {
+    ngx_int_t                        rc;
     ngx_stream_buildkit_srv_conf_t  *bscf;
 
-    if (ngx_stream_buildkit_limit_take(s, ctx) == NGX_OK) {
-        return NGX_OK;
+    rc = ngx_stream_buildkit_limit_take(s, ctx);
+
+    if (rc == NGX_OK) {
+        return decided;
+    }
+
+    if (rc == NGX_DECLINED) {
+        return ngx_stream_buildkit_refuse(s, ctx, BK_REFUSED_CONNECTIONS,
+                   "gateway has connections of too many allocations to count "
+                   "those of allocation %*s; try again later",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
     }
 
     bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);

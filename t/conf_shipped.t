@@ -69,7 +69,10 @@ my $r = $t->bkctl({ env => { BKCTL_ENDPOINT => 'unix:' . $t->dir
 is($r->{rc}, 0, 'it serves') or diag $r->{err};
 like($r->{out}, qr/linux/, 'a worker answers');
 like($t->read('log/buildkit-gateway-access.log'),
-    qr{^\S+ \S+ [0-9a-f]{12} default/demo w1 ready 200 \d+ \d+ [\d.]+ "-?"$}m,
+    qr{^\S+\ [\d.]+:\d+\ id=[0-9a-f]{12}\ pool=default/demo\ worker=w1
+       \ outcome=\w+\ kind=\w+\ state=ready\ expires=[-\d:TZ]+\ wait_ms=\d+
+       \ time=[\d.]+\ connect=[\d.]+\ up=\d+\ down=\d+\ status=200
+       \ reason="-?"$}mx,
     'the access log says who went where');
 my ($mode, $gid) = (stat $t->dir . '/buildkit.table')[2, 5];
 is(sprintf('%o', $mode & 07777), '640', 'mode of the table');

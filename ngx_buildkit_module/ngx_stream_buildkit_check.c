@@ -12,6 +12,13 @@
 #include "ngx_stream_buildkit_module.h"
 
 
+/* times outside of these are mistakes, or are warned about; milliseconds */
+#define NGX_STREAM_BUILDKIT_CHECK_SILENCE    10000
+#define NGX_STREAM_BUILDKIT_CHECK_HANDSHAKE  60000
+#define NGX_STREAM_BUILDKIT_CHECK_PEER_MIN   2000
+#define NGX_STREAM_BUILDKIT_CHECK_PEER_MAX   3600000
+
+
 static ngx_int_t ngx_stream_buildkit_check_server(ngx_conf_t *cf,
     ngx_stream_core_srv_conf_t *cscf);
 static ngx_int_t ngx_stream_buildkit_check_listen(ngx_conf_t *cf,
@@ -20,8 +27,13 @@ static ngx_int_t ngx_stream_buildkit_check_tls(ngx_conf_t *cf,
     ngx_stream_core_srv_conf_t *cscf);
 static ngx_int_t ngx_stream_buildkit_check_proxy(ngx_conf_t *cf,
     ngx_stream_core_srv_conf_t *cscf);
-static ngx_flag_t *ngx_stream_buildkit_check_flag(
-    ngx_stream_core_srv_conf_t *cscf, char *name);
+static ngx_int_t ngx_stream_buildkit_check_retry(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf);
+static ngx_int_t ngx_stream_buildkit_check_times(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf);
+static void *ngx_stream_buildkit_check_value(
+    ngx_stream_core_srv_conf_t *cscf, char *name,
+    char *(*set)(ngx_conf_t *cf, ngx_command_t *cmd, void *conf));
 static ngx_uint_t ngx_stream_buildkit_check_trust(SSL_CTX *ssl_ctx);
 
 
@@ -92,7 +104,9 @@ ngx_stream_buildkit_check_server(ngx_conf_t *cf,
     }
 
     if (ngx_stream_buildkit_check_listen(cf, cscf) != NGX_OK
-        || ngx_stream_buildkit_check_tls(cf, cscf) != NGX_OK)
+        || ngx_stream_buildkit_check_tls(cf, cscf) != NGX_OK
+        || ngx_stream_buildkit_check_retry(cf, cscf) != NGX_OK
+        || ngx_stream_buildkit_check_times(cf, cscf) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -215,12 +229,14 @@ static ngx_int_t
 ngx_stream_buildkit_check_proxy(ngx_conf_t *cf,
     ngx_stream_core_srv_conf_t *cscf)
 {
-    ngx_flag_t  *ssl, *verify, *reuse, *next;
+    ngx_flag_t  *ssl, *verify, *reuse;
 
-    ssl = ngx_stream_buildkit_check_flag(cscf, "proxy_ssl");
-    verify = ngx_stream_buildkit_check_flag(cscf, "proxy_ssl_verify");
-    reuse = ngx_stream_buildkit_check_flag(cscf, "proxy_ssl_session_reuse");
-    next = ngx_stream_buildkit_check_flag(cscf, "proxy_next_upstream");
+    ssl = ngx_stream_buildkit_check_value(cscf, "proxy_ssl",
+                                          ngx_conf_set_flag_slot);
+    verify = ngx_stream_buildkit_check_value(cscf, "proxy_ssl_verify",
+                                             ngx_conf_set_flag_slot);
+    reuse = ngx_stream_buildkit_check_value(cscf, "proxy_ssl_session_reuse",
+                                            ngx_conf_set_flag_slot);
 
     if (reuse && !*reuse) {
 
@@ -230,14 +246,6 @@ ngx_stream_buildkit_check_proxy(ngx_conf_t *cf,
                       "\"proxy_ssl_session_reuse off\" cannot be used with "
                       "\"buildkit on\": workers would see no ALPN, "
                       "server in %s:%ui",
-                      cscf->file_name, cscf->line);
-        return NGX_ERROR;
-    }
-
-    if (next && !*next) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"proxy_next_upstream off\" cannot be used with "
-                      "\"buildkit on\", server in %s:%ui",
                       cscf->file_name, cscf->line);
         return NGX_ERROR;
     }
@@ -259,13 +267,126 @@ ngx_stream_buildkit_check_proxy(ngx_conf_t *cf,
 }
 
 
+/* a worker that does not answer is tried again by us, if the proxy asks */
+
+static ngx_int_t
+ngx_stream_buildkit_check_retry(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf)
+{
+    ngx_flag_t                      *next;
+    ngx_uint_t                      *tries;
+    ngx_msec_t                      *timeout, *connect;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    next = ngx_stream_buildkit_check_value(cscf, "proxy_next_upstream",
+                                           ngx_conf_set_flag_slot);
+    tries = ngx_stream_buildkit_check_value(cscf, "proxy_next_upstream_tries",
+                                            ngx_conf_set_num_slot);
+    timeout = ngx_stream_buildkit_check_value(cscf,
+                                              "proxy_next_upstream_timeout",
+                                              ngx_conf_set_msec_slot);
+    connect = ngx_stream_buildkit_check_value(cscf, "proxy_connect_timeout",
+                                              ngx_conf_set_msec_slot);
+
+    if (next && !*next) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"proxy_next_upstream off\" cannot be used with "
+                      "\"buildkit on\", server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if ((tries && *tries) || (timeout && *timeout)) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"%s\" cannot be used with \"buildkit on\": for how "
+                      "long a worker is tried again is \"buildkit_retry\", "
+                      "server in %s:%ui",
+                      (tries && *tries) ? "proxy_next_upstream_tries"
+                                        : "proxy_next_upstream_timeout",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    bscf = cscf->ctx->srv_conf[ngx_stream_buildkit_module.ctx_index];
+
+    if (bscf->retry && connect && *connect > bscf->retry) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"proxy_connect_timeout\" is longer than "
+                      "\"buildkit_retry\": a worker that does not answer is "
+                      "tried once, server in %s:%ui",
+                      cscf->file_name, cscf->line);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_check_times(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf)
+{
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+    ngx_stream_buildkit_ssl_conf_t  *sslcf;
+
+    bscf = cscf->ctx->srv_conf[ngx_stream_buildkit_module.ctx_index];
+    sslcf = cscf->ctx->srv_conf[ngx_stream_ssl_module.ctx_index];
+
+    if (bscf->header_timeout == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit_header_timeout\" must not be 0: no client "
+                      "is that fast, server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (bscf->peer_timeout
+        && (bscf->peer_timeout < NGX_STREAM_BUILDKIT_CHECK_PEER_MIN
+            || bscf->peer_timeout > NGX_STREAM_BUILDKIT_CHECK_PEER_MAX))
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit_peer_timeout\" must be 0 or between %ds "
+                      "and %dh, server in %s:%ui",
+                      NGX_STREAM_BUILDKIT_CHECK_PEER_MIN / 1000,
+                      NGX_STREAM_BUILDKIT_CHECK_PEER_MAX / 3600000,
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (bscf->silence
+        && bscf->silence < NGX_STREAM_BUILDKIT_CHECK_SILENCE)
+    {
+        /* buildkitd asks after the client every 5 s, a RUN may add nothing */
+
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"buildkit_silence\" is below %ds: builds that only "
+                      "compute say nothing for 5s at a time and may be cut, "
+                      "server in %s:%ui",
+                      NGX_STREAM_BUILDKIT_CHECK_SILENCE / 1000,
+                      cscf->file_name, cscf->line);
+    }
+
+    if (sslcf->handshake_timeout > NGX_STREAM_BUILDKIT_CHECK_HANDSHAKE) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"ssl_handshake_timeout\" is over %ds: clients that "
+                      "say nothing keep their places for that long, "
+                      "server in %s:%ui",
+                      NGX_STREAM_BUILDKIT_CHECK_HANDSHAKE / 1000,
+                      cscf->file_name, cscf->line);
+    }
+
+    return NGX_OK;
+}
+
+
 /*
  * The proxy's conf is private, its command table is not: that has the offset
- * of each flag.  NULL if there is no such directive, or it is no flag.
+ * of each value.  NULL if there is no such directive, or it is of another
+ * type than set stands for.
  */
 
-static ngx_flag_t *
-ngx_stream_buildkit_check_flag(ngx_stream_core_srv_conf_t *cscf, char *name)
+static void *
+ngx_stream_buildkit_check_value(ngx_stream_core_srv_conf_t *cscf, char *name,
+    char *(*set)(ngx_conf_t *cf, ngx_command_t *cmd, void *conf))
 {
     char           *conf;
     size_t          len;
@@ -278,9 +399,9 @@ ngx_stream_buildkit_check_flag(ngx_stream_core_srv_conf_t *cscf, char *name)
 
         if (cmd->name.len == len
             && ngx_strncmp(cmd->name.data, name, len) == 0
-            && cmd->set == ngx_conf_set_flag_slot)
+            && cmd->set == set)
         {
-            return (ngx_flag_t *) (conf + cmd->offset);
+            return conf + cmd->offset;
         }
     }
 

@@ -103,7 +103,7 @@ is $host->request(POST => '/api/v1/workers/release',
 $r = $host->request(POST => '/api/v1/workers/lookup',
     { token => $a->{token} });
 is $r->{status}, 410, 'lookup after the end';
-like $r->{json}{error}, qr/^allocation $a->{id} is released since \d{4}-/,
+like $r->{json}{error}, qr/^allocation $a->{id} was released at \d{4}-/,
     'and its text';
 is $host->request(POST => '/api/v1/workers/renew',
     { token => $a->{token} })->{status}, 410, 'renew after the end';

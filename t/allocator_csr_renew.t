@@ -86,7 +86,7 @@ is renew($a, ttl => '3h')->{status}, 400, 'not beyond maxTtl';
 $host->request(DELETE => "/api/v1/allocations/$b->{id}");
 my $c = allocate(ttl => '1s')->{json};
 $t->wait_for(sub { lookup($c)->{status} == 410 }, 10, 'it to expire');
-like lookup($c)->{json}{error}, qr/is expired since/, 'expired';
+like lookup($c)->{json}{error}, qr/expired at/, 'expired';
 is renew($c)->{status}, 410, 'not to be renewed';
 $t->wait_for(sub {
     (journal($t, "SELECT state FROM allocations WHERE hex(token_hash) LIKE "

@@ -24,8 +24,8 @@ my @bad = (
     ['foreign', sub { sql('CREATE TABLE x (y)') },
         qr/is not a journal of this program/],
     ['newer', sub { sql('PRAGMA application_id = 1112229706;'
-        . 'PRAGMA user_version = 2; CREATE TABLE x (y)') },
-        qr/has format 2, and this program knows 1/],
+        . 'PRAGMA user_version = 3; CREATE TABLE x (y)') },
+        qr/has format 3, and this program knows 2/],
 );
 
 plan tests => 4 * @bad + 21;
@@ -75,7 +75,7 @@ is sprintf('%o', (stat $file)[2] & 0777), '600', 'made private';
 is lookup($a)->{json}{state}, 'ready', 'a live one is back in a new table';
 is lookup($a)->{json}{workerName}, $a->{workerName}, 'on its worker';
 is lookup($b)->{status}, 410, 'a released one is not';
-like lookup($b)->{json}{error}, qr/is released since/, 'and is known as such';
+like lookup($b)->{json}{error}, qr/was released at/, 'and is known as such';
 is((grep { $_->{id} eq $b->{id} }
     @{$host->request(GET => '/api/v1/allocations')->{json}})[0]{state},
     'released', 'for the new table as well: it can say so');

@@ -101,7 +101,7 @@ unlink $t->dir . '/buildkit.table';
 $t->run('sqlite3', $t->dir . '/state/journal.db', "UPDATE allocations SET "
     . "expires_ms = 1000 WHERE hex(token_hash) LIKE '$id%'");
 $host->restart;
-like lookup($token)->{json}{error}, qr/is expired since/,
+like lookup($token)->{json}{error}, qr/expired at/,
     'expired meanwhile';
 is((journal($t, "SELECT state FROM allocations WHERE hex(token_hash) LIKE "
     . "'$id%'"))[0]{state}, 'expired', 'and the journal says so');

@@ -118,7 +118,7 @@ is $r->{json}{reason}, 'why not', 'twice is once';
 $r = $host->request(POST => '/api/v1/workers/lookup',
     { token => $second->{json}{token} });
 is $r->{status}, 410, 'it is over';
-like $r->{json}{error}, qr/revoked since .*: why not$/, 'and says why';
+like $r->{json}{error}, qr/was revoked at .*: why not$/, 'and says why';
 ($row) = journal($t, "SELECT state, reason FROM allocations WHERE "
     . "hex(token_hash) LIKE '$id%'");
 is "$row->{state} $row->{reason}", 'revoked why not', 'journal: revoked';

@@ -43,7 +43,7 @@ is lookup($a)->{json}{state}, 'ready', 'TERM: ready';
 # an adopted one is watched: it was never our child
 kill KILL => $pid;
 $t->wait_for(sub { lookup($a)->{status} == 410 }, 10, 'it to be gone');
-like lookup($a)->{json}{error}, qr/failed since .* \(pid $pid\) is gone/,
+like lookup($a)->{json}{error}, qr/failed at .* \(pid $pid\) is gone/,
     'its end is noticed';
 my $b = allocate();
 is $b->{status}, 200, 'and it, or the other one, serves on';

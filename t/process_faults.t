@@ -32,7 +32,7 @@ for (@cases) {
     is $r->{status}, 200, "$mode: ready first";
     $t->write('mode', "$mode\n");
     $t->wait_for(sub { lookup($r)->{status} == 410 }, 15, 'it to fail');
-    like lookup($r)->{json}{error}, qr/is failed since .*$text/,
+    like lookup($r)->{json}{error}, qr/failed at .*$text/,
         "$mode: the allocation ended with the reason";
     $t->write('mode', "ok\n");
     my $new = allocate(wait => '30s');

@@ -121,6 +121,9 @@ bk_allocate_run(bk_allocator_t *a)
 
     ndry = 0;
 
+    /* nobody gets a worker that was drained before it went and came back */
+    bk_drain_run(a);
+
     for (w = TAILQ_FIRST(&a->waiters); w != NULL; w = next) {
         next = TAILQ_NEXT(w, link);
 
@@ -429,9 +432,18 @@ bk_allocate_timeout(void *data)
                        "look at the failed worker's log; bkctl workers "
                        "shows all",
                        "no worker of pool %s is free within the wait: %u of "
-                       "%u allocated, %u failed (%s: %s), position %zu",
-                       w->row.pool, c.busy, c.total, c.broken, c.failed,
-                       c.message, ahead + 1);
+                       "%u allocated, %u drained, %u failed (%s: %s), "
+                       "position %zu",
+                       w->row.pool, c.busy, c.total, c.drained, c.broken,
+                       c.failed, c.message, ahead + 1);
+
+    } else if (c.drained > 0) {
+        (void) bk_fail(&err, 503, "NoCapacity",
+                       "wait longer (\"wait\"), or take a worker back: bkctl "
+                       "drain --undo",
+                       "no worker of pool %s is free within the wait: %u of "
+                       "%u allocated, %u drained, position %zu",
+                       w->row.pool, c.busy, c.total, c.drained, ahead + 1);
 
     } else {
         (void) bk_fail(&err, 503, "NoCapacity",

@@ -86,6 +86,7 @@ bk_allocator_create(const bk_host_t *host, void **ctx, bk_err_t *err)
     TAILQ_INIT(&a->waiters);
     TAILQ_INIT(&a->pendings);
     TAILQ_INIT(&a->endeds);
+    TAILQ_INIT(&a->drains);
 
     *ctx = a;
     return 0;
@@ -176,7 +177,7 @@ bk_allocator_start(void *ctx, bk_err_t *err)
     a->prune = h->timer_new(h, bk_allocator_prune, a);
     h->timer_set(a->prune, 0);
 
-    if (bk_routes_add(a, err) != 0) {
+    if (bk_drain_load(a, err) != 0 || bk_routes_add(a, err) != 0) {
         return -1;
     }
 
@@ -234,6 +235,7 @@ bk_allocator_destroy(void *ctx)
         free(e);
     }
 
+    bk_drain_free(a);
     bk_journal_close(&a->journal);
     free(a);
 }
@@ -254,6 +256,12 @@ bk_allocator_event(void *ctx, const bk_event_t *event)
     {
         bk_allocator_note(a, event->alloc->hash, event->alloc->state,
                           event->alloc->reason);
+    }
+
+    if (event->what == BK_EVENT_WORKER
+        && (event->gone || event->old_state == BK_WORKER_FREE))
+    {
+        bk_drain_appeared(a, event->worker);
     }
 
     if (!TAILQ_EMPTY(&a->waiters) || !TAILQ_EMPTY(&a->pendings)) {

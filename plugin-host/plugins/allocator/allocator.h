@@ -66,6 +66,7 @@ typedef struct bk_allocator_s  bk_allocator_t;
 typedef struct bk_waiter_s     bk_waiter_t;
 typedef struct bk_pending_s    bk_pending_t;
 typedef struct bk_ended_s      bk_ended_t;
+typedef struct bk_drain_s      bk_drain_t;
 
 
 /* A call of allocate that was not answered yet. */
@@ -105,6 +106,7 @@ typedef struct {
     unsigned         total;
     unsigned         busy;
     unsigned         broken;
+    unsigned         drained;
     unsigned         other_arch;
 } bk_choice_t;
 
@@ -130,6 +132,19 @@ struct bk_ended_s {
 TAILQ_HEAD(bk_endeds_s, bk_ended_s);
 
 
+/* A drained worker; it need not be there just now. */
+struct bk_drain_s {
+    TAILQ_ENTRY(bk_drain_s)  link;
+    char                     pool[BK_TABLE_POOL_LEN];
+    char                     worker[BK_TABLE_NAME_LEN];
+    char                     reason[BK_TABLE_TEXT_LEN];
+    uint64_t                 since_ms;
+    int                      applied;       /* the host knows */
+};
+
+TAILQ_HEAD(bk_drains_s, bk_drain_s);
+
+
 struct bk_allocator_s {
     const bk_host_t       *host;
     bk_journal_t          *journal;
@@ -145,6 +160,8 @@ struct bk_allocator_s {
     size_t                 nwaiters;
     struct bk_pendings_s   pendings;
     struct bk_endeds_s     endeds;
+    struct bk_drains_s     drains;
+    int                    undrained;   /* one of them is not applied */
 
     bk_timer_t            *kick;        /* look at everything again, soon */
     bk_timer_t            *flush;       /* endeds into the journal */
@@ -189,6 +206,8 @@ int bk_text_valid(const char *s);   /* no control bytes */
 
 void bk_buf_add(bk_buf_t *b, const char *data, size_t len);
 void bk_buf_str(bk_buf_t *b, const char *key, const char *value);
+void bk_buf_number(bk_buf_t *b, const char *key, uint64_t value);
+void bk_buf_bool(bk_buf_t *b, const char *key, int value);
 void bk_buf_time(bk_buf_t *b, const char *key, uint64_t ms);
 void bk_buf_base64(bk_buf_t *b, const char *key, bk_str_t data);
 void bk_buf_free(bk_buf_t *b);
@@ -226,6 +245,13 @@ int bk_journal_commit(bk_journal_t *j, bk_err_t *err);
 void bk_journal_rollback(bk_journal_t *j);
 /* removes at most some hundred rows; their number or -1 */
 int bk_journal_prune(bk_journal_t *j, uint64_t before_ms, bk_err_t *err);
+
+/* journal_drain.c */
+int bk_journal_drain(bk_journal_t *j, const bk_drain_t *d, bk_err_t *err);
+int bk_journal_undrain(bk_journal_t *j, const char *pool, const char *worker,
+    bk_err_t *err);
+int bk_journal_drained(bk_journal_t *j, void (*fn)(const bk_drain_t *d,
+    void *data), void *data, bk_err_t *err);
 
 /* request.c */
 /* "demo" in "default", or a name with a slash as it is */
@@ -266,6 +292,17 @@ void bk_renew_http(bk_request_t *r, const bk_request_info_t *info,
 void bk_revoke_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 void bk_wake_http(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+
+/* drain.c */
+int bk_drain_load(bk_allocator_t *a, bk_err_t *err);
+void bk_drain_run(bk_allocator_t *a);
+void bk_drain_appeared(bk_allocator_t *a, const bk_worker_info_t *worker);
+bk_drain_t *bk_drain_find(bk_allocator_t *a, bk_str_t pool, bk_str_t worker);
+void bk_drain_free(bk_allocator_t *a);
+void bk_drain_http(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+void bk_drain_look_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 
 /* restore.c */

@@ -48,6 +48,11 @@ bk_choose_weigh(const bk_worker_info_t *worker, void *data)
         return 0;
     }
 
+    if (bk_drain_find(c->a, worker->pool, worker->name) != NULL) {
+        c->drained++;
+        return 0;
+    }
+
     if (!c->shared
         && (worker->allocations > 0
             || bk_restore_holds(c->a, worker->pool, worker->name)))

@@ -1,6 +1,6 @@
 /*
  * The journal: every allocation that was answered, in SQLite, on the disk
- * before the answer.  Only this file and journal_open.c know SQLite.
+ * before the answer.  Only the files journal*.c know SQLite.
  *
  * It holds the SHA-256 of a token, never the token, and the client's public
  * key, never the private one.  A file that is damaged, foreign or newer than
@@ -50,13 +50,18 @@ const char *const  bk_journal_sql[BK_SQL_COUNT] = {
     " AND changed_ms >= ?1 ORDER BY changed_ms",
 
     "DELETE FROM allocations WHERE token_hash IN (SELECT token_hash"
-    " FROM allocations WHERE state <> 'live' AND changed_ms < ?1 LIMIT 500)"
+    " FROM allocations WHERE state <> 'live' AND changed_ms < ?1 LIMIT 500)",
+
+    "INSERT INTO drained (pool, worker, reason, since_ms)"
+    " VALUES (?1, ?2, ?3, ?4) ON CONFLICT (pool, worker)"
+    " DO UPDATE SET reason = ?3",
+
+    "DELETE FROM drained WHERE pool = ?1 AND worker = ?2",
+
+    "SELECT pool, worker, reason, since_ms FROM drained"
 };
 
 
-static int bk_journal_error(bk_journal_t *j, bk_err_t *err);
-static sqlite3_stmt *bk_journal_stmt(bk_journal_t *j, int n);
-static int bk_journal_write(bk_journal_t *j, sqlite3_stmt *s, bk_err_t *err);
 static void bk_journal_row(sqlite3_stmt *s, bk_row_t *row);
 static int bk_journal_one(bk_journal_t *j, sqlite3_stmt *s, bk_row_t *row,
     bk_err_t *err);
@@ -64,7 +69,7 @@ static int bk_journal_walk(bk_journal_t *j, sqlite3_stmt *s, bk_row_pt fn,
     void *data, bk_err_t *err);
 
 
-static int
+int
 bk_journal_error(bk_journal_t *j, bk_err_t *err)
 {
     return bk_fail(err, 503, "JournalUnwritable",
@@ -73,7 +78,7 @@ bk_journal_error(bk_journal_t *j, bk_err_t *err)
 }
 
 
-static sqlite3_stmt *
+sqlite3_stmt *
 bk_journal_stmt(bk_journal_t *j, int n)
 {
     (void) sqlite3_reset(j->stmt[n]);
@@ -83,7 +88,7 @@ bk_journal_stmt(bk_journal_t *j, int n)
 }
 
 
-static int
+int
 bk_journal_write(bk_journal_t *j, sqlite3_stmt *s, bk_err_t *err)
 {
     int  rc;

@@ -19,6 +19,9 @@ enum {
     BK_SQL_LIVE,
     BK_SQL_ENDED,
     BK_SQL_PRUNE,
+    BK_SQL_DRAIN,
+    BK_SQL_UNDRAIN,
+    BK_SQL_DRAINED,
     BK_SQL_COUNT
 };
 
@@ -31,5 +34,9 @@ struct bk_journal_s {
 
 /* journal.c; the columns in the order in which it reads them */
 extern const char *const  bk_journal_sql[BK_SQL_COUNT];
+
+int bk_journal_error(bk_journal_t *j, bk_err_t *err);   /* -1 */
+sqlite3_stmt *bk_journal_stmt(bk_journal_t *j, int n);  /* fit to be bound */
+int bk_journal_write(bk_journal_t *j, sqlite3_stmt *s, bk_err_t *err);
 
 #endif /* BK_JOURNAL_INT_H_INCLUDED */

@@ -19,8 +19,20 @@
 
 
 #define BK_JOURNAL_APPLICATION  0x424b474a      /* "BKGJ" */
-#define BK_JOURNAL_SCHEMA       1
+#define BK_JOURNAL_SCHEMA       2
 
+
+/* 2: a table more; what is in the other one stays as it is */
+#define BK_JOURNAL_DRAINED                                                    \
+    "CREATE TABLE drained ("                                                 \
+    "  pool     TEXT NOT NULL,"                                              \
+    "  worker   TEXT NOT NULL,"                                              \
+    "  reason   TEXT NOT NULL DEFAULT '',"                                   \
+    "  since_ms INTEGER NOT NULL,"                                           \
+    "  PRIMARY KEY (pool, worker)"                                           \
+    ") STRICT, WITHOUT ROWID;"                                               \
+    "PRAGMA user_version = 2;"                                               \
+    "COMMIT;"
 
 static const char  bk_journal_schema[] =
     "BEGIN;"
@@ -45,8 +57,11 @@ static const char  bk_journal_schema[] =
     "  WHERE state = 'live';"
     "CREATE INDEX ended ON allocations (changed_ms) WHERE state <> 'live';"
     "PRAGMA application_id = 1112229706;"
-    "PRAGMA user_version = 1;"
-    "COMMIT;";
+    BK_JOURNAL_DRAINED;
+
+static const char  bk_journal_upgrade[] =
+    "BEGIN IMMEDIATE;"
+    BK_JOURNAL_DRAINED;
 
 
 static int bk_journal_create(const char *dir, const char *path, bk_err_t *err);
@@ -227,7 +242,7 @@ bk_journal_check(bk_journal_t *j, const char *path, bk_err_t *err)
                                  "is not a journal of this program");
     }
 
-    if (version != BK_JOURNAL_SCHEMA) {
+    if (version < 1 || version > BK_JOURNAL_SCHEMA) {
         return bk_fail(err, 500, "JournalVersion",
                        "install the version that wrote it, or a newer one",
                        "%s has format %d, and this program knows %d", path,
@@ -255,6 +270,11 @@ bk_journal_check(bk_journal_t *j, const char *path, bk_err_t *err)
                              "PRAGMA trusted_schema = OFF;"
                              "PRAGMA secure_delete = OFF;",
                       NULL, NULL, NULL);
+
+    if (rc == SQLITE_OK && version < BK_JOURNAL_SCHEMA) {
+        /* one transaction: it has the old format or the new one */
+        rc = sqlite3_exec(j->db, bk_journal_upgrade, NULL, NULL, NULL);
+    }
 
     if (rc != SQLITE_OK) {
         (void) snprintf(text, sizeof(text), "cannot be written: %s",

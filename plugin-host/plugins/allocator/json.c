@@ -443,6 +443,30 @@ bk_buf_str(bk_buf_t *b, const char *key, const char *value)
 
 
 void
+bk_buf_number(bk_buf_t *b, const char *key, uint64_t value)
+{
+    int   n;
+    char  text[128];
+
+    n = snprintf(text, sizeof(text), "%s\"%s\":%llu",
+                 b->len == 0 ? "{" : ",", key, (unsigned long long) value);
+    bk_buf_add(b, text, (size_t) n);
+}
+
+
+void
+bk_buf_bool(bk_buf_t *b, const char *key, int value)
+{
+    int   n;
+    char  text[128];
+
+    n = snprintf(text, sizeof(text), "%s\"%s\":%s", b->len == 0 ? "{" : ",",
+                 key, value ? "true" : "false");
+    bk_buf_add(b, text, (size_t) n);
+}
+
+
+void
 bk_buf_time(bk_buf_t *b, const char *key, uint64_t ms)
 {
     char  text[32];

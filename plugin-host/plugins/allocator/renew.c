@@ -176,7 +176,9 @@ bk_renew_extend(bk_allocator_t *a, bk_row_t *row, char *token, bk_buf_t *b,
         .pool = bk_str(row->pool),
         .worker = bk_str(row->worker),
         .expires_ms = row->expires_ms,
-        .state = row->state
+        /* drained or not is not ours to say: it would stay so */
+        .state = row->state == BK_ALLOC_DRAINING ? BK_ALLOC_READY
+                                                 : row->state
     };
 
     return h->alloc_put(h, &info, err);

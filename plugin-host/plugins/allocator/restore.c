@@ -127,6 +127,13 @@ bk_restore_place(bk_allocator_t *a, const bk_row_t *row, bk_err_t *err)
     live.state = worker.state == BK_WORKER_READY ? BK_ALLOC_READY
                                                  : BK_ALLOC_STARTING;
 
+    if (worker.state == BK_WORKER_DRAINING
+        && bk_drain_find(a, bk_str(row->pool), bk_str(row->worker)) != NULL)
+    {
+        /* it was ready, and its builds go on */
+        live.state = BK_ALLOC_READY;
+    }
+
     if (bk_restore_put(a, &live, err) != 0) {
         return -1;
     }
@@ -298,6 +305,9 @@ bk_restore_run(bk_allocator_t *a)
     const bk_host_t  *h;
 
     h = a->host;
+
+    /* who has appeared may be drained */
+    bk_drain_run(a);
 
     for (p = TAILQ_FIRST(&a->pendings); p != NULL; p = next) {
         next = TAILQ_NEXT(p, link);

@@ -1,5 +1,5 @@
 /*
- * All requests but allocate: lookup, release, renew, revoke, wake.
+ * All requests but allocate: lookup, release, renew, revoke, wake, drain.
  *
  * release, renew and lookup are authorised by the allocation's own token;
  * who may call the others is decided before they get here.
@@ -35,7 +35,9 @@ bk_routes_add(bk_allocator_t *a, bk_err_t *err)
         { "POST", "/api/v1/workers/release", bk_routes_release },
         { "POST", "/api/v1/workers/renew", bk_renew_http },
         { "DELETE", "/api/v1/allocations/*", bk_revoke_http },
-        { "POST", "/api/v1/pools/*/wake", bk_wake_http }
+        { "POST", "/api/v1/pools/*/wake", bk_wake_http },
+        { "POST", "/api/v1/workers/*/drain", bk_drain_http },
+        { "GET", "/api/v1/workers/*/drain", bk_drain_look_http }
     };
 
     for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
@@ -113,9 +115,13 @@ bk_routes_over(const bk_row_t *row, bk_err_t *err)
 {
     char  when[32], id[BK_ID_LEN + 1];
 
+    /* "expired at", "failed at", but "was revoked at" */
     (void) bk_fail(err, 410, "AllocationEnded", "allocate again",
-                   "allocation %s is %s since %s%s%s",
-                   bk_token_id(row->hash, id), bk_state_name(row->state),
+                   "allocation %s %s%s at %s%s%s",
+                   bk_token_id(row->hash, id),
+                   row->state == BK_ALLOC_RELEASED
+                   || row->state == BK_ALLOC_REVOKED ? "was " : "",
+                   bk_state_name(row->state),
                    bk_time_format(row->changed_ms, when, sizeof(when)),
                    row->reason[0] == '\0' ? "" : ": ", row->reason);
 

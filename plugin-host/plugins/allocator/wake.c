@@ -10,8 +10,9 @@
 
 /* The worker of a pool that is nearest to being ready. */
 typedef struct {
-    int   state;
-    char  name[BK_TABLE_NAME_LEN];
+    bk_allocator_t  *a;
+    int              state;
+    char             name[BK_TABLE_NAME_LEN];
 } bk_best_t;
 
 
@@ -30,7 +31,9 @@ bk_wake_best(const bk_worker_info_t *worker, void *data)
         [BK_WORKER_STARTING] = 3, [BK_WORKER_READY] = 4
     };
 
-    if (rank[worker->state] > rank[best->state]) {
+    if (rank[worker->state] > rank[best->state]
+        && bk_drain_find(best->a, worker->pool, worker->name) == NULL)
+    {
         best->state = worker->state;
         bk_str_copy(best->name, sizeof(best->name), worker->name);
     }
@@ -77,7 +80,7 @@ bk_wake_http(bk_request_t *r, const bk_request_info_t *info, void *data)
         goto failed;
     }
 
-    best = (bk_best_t) { .state = BK_WORKER_FREE };
+    best = (bk_best_t) { .a = a, .state = BK_WORKER_FREE };
 
     (void) h->worker_each(h, bk_str(pool), bk_wake_best, &best);
 

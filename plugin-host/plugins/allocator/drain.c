@@ -1,0 +1,442 @@
+/*
+ * Drain: an operator takes a worker out of service without ending a build.
+ *
+ * The host knows what that means for its allocations; here it is kept, in
+ * the journal, so that a worker stays drained when plugin-host restarts and
+ * when it goes away and comes back, until somebody takes it back.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocator.h"
+
+
+/* Where a worker of that name is. */
+typedef struct {
+    bk_str_t  name;
+    int       found;
+    char      pool[BK_TABLE_POOL_LEN];
+} bk_where_t;
+
+
+static void bk_drain_add(const bk_drain_t *d, void *data);
+static int bk_drain_read(bk_str_t body, char *pool, char *reason, int *undo,
+    bk_err_t *err);
+static int bk_drain_whose(bk_allocator_t *a, bk_str_t name, char *pool,
+    bk_err_t *err);
+static int bk_drain_seen(const bk_worker_info_t *worker, void *data);
+static void bk_drain_note(bk_where_t *where, bk_str_t pool);
+static int bk_drain_set(bk_allocator_t *a, const char *pool,
+    const char *worker, const char *reason, bk_err_t *err);
+static int bk_drain_undo(bk_allocator_t *a, const char *pool,
+    const char *worker, bk_err_t *err);
+static void bk_drain_answer(bk_allocator_t *a, bk_request_t *r,
+    const char *pool, const char *worker);
+
+
+/* At start, before anything is given out again. */
+
+int
+bk_drain_load(bk_allocator_t *a, bk_err_t *err)
+{
+    if (bk_journal_drained(a->journal, bk_drain_add, a, err) != 0) {
+        return -1;
+    }
+
+    bk_drain_run(a);
+
+    return 0;
+}
+
+
+static void
+bk_drain_add(const bk_drain_t *d, void *data)
+{
+    bk_allocator_t *a = data;
+
+    bk_drain_t  *copy;
+
+    copy = malloc(sizeof(bk_drain_t));
+
+    if (copy == NULL) {
+        abort();
+    }
+
+    *copy = *d;
+    copy->applied = 0;
+    TAILQ_INSERT_TAIL(&a->drains, copy, link);
+    a->undrained = 1;
+}
+
+
+/* Tells the host of those that it has not heard of, or has forgotten. */
+
+void
+bk_drain_run(bk_allocator_t *a)
+{
+    bk_drain_t  *d;
+
+    if (!a->undrained) {
+        return;
+    }
+
+    a->undrained = 0;
+
+    TAILQ_FOREACH(d, &a->drains, link) {
+        if (!d->applied
+            && a->host->worker_drain(a->host, bk_str(d->pool),
+                                     bk_str(d->worker), 1, bk_str(d->reason),
+                                     NULL) == 0)
+        {
+            d->applied = 1;
+        }
+    }
+}
+
+
+/* From event(): it is new, or gone; the host forgets it with the worker. */
+
+void
+bk_drain_appeared(bk_allocator_t *a, const bk_worker_info_t *worker)
+{
+    bk_drain_t  *d;
+
+    d = bk_drain_find(a, worker->pool, worker->name);
+
+    if (d != NULL) {
+        d->applied = 0;
+        a->undrained = 1;
+        bk_allocator_kick(a);
+    }
+}
+
+
+bk_drain_t *
+bk_drain_find(bk_allocator_t *a, bk_str_t pool, bk_str_t worker)
+{
+    bk_drain_t  *d;
+
+    TAILQ_FOREACH(d, &a->drains, link) {
+        if (strlen(d->worker) == worker.len && strlen(d->pool) == pool.len
+            && memcmp(d->worker, worker.data, worker.len) == 0
+            && memcmp(d->pool, pool.data, pool.len) == 0)
+        {
+            return d;
+        }
+    }
+
+    return NULL;
+}
+
+
+void
+bk_drain_free(bk_allocator_t *a)
+{
+    bk_drain_t  *d;
+
+    while ((d = TAILQ_FIRST(&a->drains)) != NULL) {
+        TAILQ_REMOVE(&a->drains, d, link);
+        free(d);
+    }
+}
+
+
+/* POST /api/v1/workers/NAME/drain */
+
+void
+bk_drain_http(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    bk_allocator_t *a = data;
+
+    int               rc, undo;
+    char              pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
+    char              reason[BK_TABLE_TEXT_LEN];
+    bk_err_t          err;
+    const bk_host_t  *h;
+
+    h = a->host;
+    err = (bk_err_t) { 0 };
+
+    if (bk_drain_read(info->body, pool, reason, &undo, &err) != 0
+        || bk_drain_whose(a, info->param, pool, &err) != 0)
+    {
+        h->http_fail(r, &err);
+        return;
+    }
+
+    bk_str_copy(worker, sizeof(worker), info->param);
+
+    rc = undo ? bk_drain_undo(a, pool, worker, &err)
+              : bk_drain_set(a, pool, worker, reason, &err);
+
+    if (rc != 0) {
+        h->http_fail(r, &err);
+        return;
+    }
+
+    h->log(h, BK_LOG_INFO, "worker %s/%s: %s by %.*s%s%s", pool, worker,
+           undo ? "taken back" : "drained", (int) info->client.len,
+           info->client.data, !undo && reason[0] != '\0' ? ": " : "",
+           undo ? "" : reason);
+
+    bk_drain_answer(a, r, pool, worker);
+}
+
+
+/* GET: how far it is. */
+
+void
+bk_drain_look_http(bk_request_t *r, const bk_request_info_t *info,
+    void *data)
+{
+    bk_allocator_t *a = data;
+
+    char              pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
+    bk_err_t          err;
+
+    err = (bk_err_t) { 0 };
+
+    if (a->host->http_query(r, "pool", pool, sizeof(pool)) != 0) {
+        pool[0] = '\0';
+    }
+
+    if (bk_drain_whose(a, info->param, pool, &err) != 0) {
+        a->host->http_fail(r, &err);
+        return;
+    }
+
+    bk_str_copy(worker, sizeof(worker), info->param);
+    bk_drain_answer(a, r, pool, worker);
+}
+
+
+static int
+bk_drain_read(bk_str_t body, char *pool, char *reason, int *undo,
+    bk_err_t *err)
+{
+    int      rc;
+    json_t  *root, *value;
+
+    root = bk_json_read(body, err);
+
+    if (root == NULL) {
+        return -1;
+    }
+
+    value = json_object_get(root, "undo");
+    *undo = json_is_true(value);
+
+    rc = bk_json_string(root, "poolName", BK_TABLE_POOL_LEN - 1, pool, err);
+
+    if (rc == 1) {
+        rc = bk_request_pool_name(root, pool, err);
+    }
+
+    if (rc == 0) {
+        rc = bk_json_string(root, "reason", BK_REASON_MAX, reason, err);
+    }
+
+    if (rc != -1 && value != NULL && !json_is_boolean(value)
+        && !json_is_null(value))
+    {
+        rc = bk_fail(err, 400, "WrongType", NULL,
+                     "\"undo\" must be a boolean");
+    }
+
+    json_decref(root);
+
+    return rc == -1 ? -1 : 0;
+}
+
+
+/*
+ * In pool, or in the only one that has a worker of this name.  One that is
+ * gone may still be drained: it must be possible to undo that.
+ */
+
+static int
+bk_drain_whose(bk_allocator_t *a, bk_str_t name, char *pool, bk_err_t *err)
+{
+    bk_drain_t        *d;
+    bk_where_t         where;
+    bk_pool_info_t     found;
+    const bk_host_t   *h;
+    bk_worker_info_t   worker;
+
+    h = a->host;
+    where = (bk_where_t) { .name = name };
+
+    if (pool[0] != '\0') {
+        if (h->pool_find(h, bk_str(pool), &found) != 0) {
+            return bk_fail(err, 404, "PoolNotFound", "bkctl pools lists them",
+                           "there is no pool %s", pool);
+        }
+
+        if (h->worker_find(h, bk_str(pool), name, &worker) == 0
+            || bk_drain_find(a, bk_str(pool), name) != NULL)
+        {
+            return 0;
+        }
+
+        return bk_fail(err, 404, "WorkerNotFound", "bkctl workers lists them",
+                       "there is no worker %.*s in pool %s",
+                       (int) (name.len < 253 ? name.len : 253), name.data,
+                       pool);
+    }
+
+    (void) h->worker_each(h, BK_STR(""), bk_drain_seen, &where);
+
+    TAILQ_FOREACH(d, &a->drains, link) {
+        if (strlen(d->worker) == name.len
+            && memcmp(d->worker, name.data, name.len) == 0)
+        {
+            bk_drain_note(&where, bk_str(d->pool));
+        }
+    }
+
+    if (where.found == 0) {
+        return bk_fail(err, 404, "WorkerNotFound", "bkctl workers lists them",
+                       "there is no worker %.*s",
+                       (int) (name.len < 253 ? name.len : 253), name.data);
+    }
+
+    if (where.found > 1) {
+        return bk_fail(err, 409, "Ambiguous", "say which: poolName, or --pool",
+                       "several pools have a worker %.*s", (int) name.len,
+                       name.data);
+    }
+
+    memcpy(pool, where.pool, sizeof(where.pool));
+
+    return 0;
+}
+
+
+static int
+bk_drain_seen(const bk_worker_info_t *worker, void *data)
+{
+    bk_where_t *where = data;
+
+    if (worker->name.len == where->name.len
+        && memcmp(worker->name.data, where->name.data, where->name.len) == 0)
+    {
+        bk_drain_note(where, worker->pool);
+    }
+
+    return 0;
+}
+
+
+static void
+bk_drain_note(bk_where_t *where, bk_str_t pool)
+{
+    if (where->found > 0 && strlen(where->pool) == pool.len
+        && memcmp(where->pool, pool.data, pool.len) == 0)
+    {
+        return;
+    }
+
+    where->found++;
+    bk_str_copy(where->pool, sizeof(where->pool), pool);
+}
+
+
+static int
+bk_drain_set(bk_allocator_t *a, const char *pool, const char *worker,
+    const char *reason, bk_err_t *err)
+{
+    bk_drain_t   d, *known;
+
+    d = (bk_drain_t) { .since_ms = a->host->now_ms(a->host) };
+    bk_str_copy(d.pool, sizeof(d.pool), bk_str(pool));
+    bk_str_copy(d.worker, sizeof(d.worker), bk_str(worker));
+    bk_str_copy(d.reason, sizeof(d.reason), bk_str(reason));
+
+    if (bk_journal_drain(a->journal, &d, err) != 0) {
+        return -1;
+    }
+
+    known = bk_drain_find(a, bk_str(pool), bk_str(worker));
+
+    if (known != NULL) {
+        bk_str_copy(known->reason, sizeof(known->reason), bk_str(reason));
+        known->applied = 0;
+        a->undrained = 1;
+
+    } else {
+        bk_drain_add(&d, a);
+    }
+
+    bk_drain_run(a);
+
+    return 0;
+}
+
+
+static int
+bk_drain_undo(bk_allocator_t *a, const char *pool, const char *worker,
+    bk_err_t *err)
+{
+    bk_drain_t  *d;
+
+    if (bk_journal_undrain(a->journal, pool, worker, err) != 0) {
+        return -1;
+    }
+
+    d = bk_drain_find(a, bk_str(pool), bk_str(worker));
+
+    if (d != NULL) {
+        TAILQ_REMOVE(&a->drains, d, link);
+        free(d);
+    }
+
+    /* 404: it is gone, and so is the mark */
+    (void) a->host->worker_drain(a->host, bk_str(pool), bk_str(worker), 0,
+                                 BK_STR(""), NULL);
+    bk_allocator_kick(a);
+
+    return 0;
+}
+
+
+static void
+bk_drain_answer(bk_allocator_t *a, bk_request_t *r, const char *pool,
+    const char *worker)
+{
+    bk_buf_t          b;
+    bk_drain_t       *d;
+    const bk_host_t  *h;
+    bk_worker_use_t   use;
+    bk_worker_info_t  info;
+
+    static const char *const  names[BK_WORKER_STATES] = {
+        "gone", "stopped", "starting", "ready", "draining", "failed"
+    };
+
+    h = a->host;
+    b = (bk_buf_t) { NULL, 0, 0 };
+    use = (bk_worker_use_t) { .connections = 0 };
+    info = (bk_worker_info_t) { .state = BK_WORKER_FREE };
+
+    d = bk_drain_find(a, bk_str(pool), bk_str(worker));
+
+    if (h->worker_find(h, bk_str(pool), bk_str(worker), &info) == 0) {
+        (void) h->worker_use(h, bk_str(pool), bk_str(worker), &use,
+                             sizeof(use));
+    }
+
+    bk_buf_str(&b, "worker", worker);
+    bk_buf_str(&b, "pool", pool);
+    bk_buf_str(&b, "state", names[info.state]);
+    bk_buf_bool(&b, "drained", d != NULL);
+    bk_buf_str(&b, "reason", d != NULL ? d->reason : "");
+    bk_buf_number(&b, "allocations", info.allocations);
+    bk_buf_number(&b, "connections", use.connections);
+    bk_buf_number(&b, "builds", use.builds);
+    bk_buf_add(&b, "}\n", 2);
+
+    h->http_reply(r, 200, "application/json",
+                  (bk_str_t) { b.data, b.len });
+    bk_buf_free(&b);
+}

@@ -110,8 +110,8 @@ $t->wait_for(sub { position() == 1 }, 10, 'the queue to be empty');
 my $id = $second->{json}{id};
 $r = $host->request(DELETE => "/api/v1/allocations/$id?reason=why%20not");
 is $r->{status}, 200, 'revoked';
-is_deeply $r->{json}, { id => $id, state => 'revoked', reason => 'why not' },
-    'revoked: answer';
+is_deeply $r->{json}, { id => $id, state => 'revoked', reason => 'why not',
+    connectionsCut => 0, connectionsLeft => 0 }, 'revoked: answer';
 $r = $host->request(DELETE => "/api/v1/allocations/$id",
     { reason => 'another' });
 is $r->{json}{reason}, 'why not', 'twice is once';

@@ -87,6 +87,7 @@ bk_allocator_create(const bk_host_t *host, void **ctx, bk_err_t *err)
     TAILQ_INIT(&a->pendings);
     TAILQ_INIT(&a->endeds);
     TAILQ_INIT(&a->drains);
+    TAILQ_INIT(&a->endings);
 
     *ctx = a;
     return 0;
@@ -195,6 +196,7 @@ bk_allocator_stop(void *ctx)
     a->stopping = 1;
 
     bk_allocate_drop_all(a, "the gateway's control process is stopping");
+    bk_ending_drop_all(a);
 
     if (a->journal != NULL && bk_allocator_flush_all(a, &err) != 0) {
         /* the table says it, and the next start reads it there */

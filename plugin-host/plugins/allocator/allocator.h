@@ -67,6 +67,7 @@ typedef struct bk_waiter_s     bk_waiter_t;
 typedef struct bk_pending_s    bk_pending_t;
 typedef struct bk_ended_s      bk_ended_t;
 typedef struct bk_drain_s      bk_drain_t;
+typedef struct bk_ending_s     bk_ending_t;
 
 
 /* A call of allocate that was not answered yet. */
@@ -145,6 +146,29 @@ struct bk_drain_s {
 TAILQ_HEAD(bk_drains_s, bk_drain_s);
 
 
+/* The connections of one allocation. */
+typedef struct {
+    const char  *id;
+    unsigned     held;      /* or being connected */
+    unsigned     live;
+} bk_count_t;
+
+
+/* A revocation that is answered when its connections are cut. */
+struct bk_ending_s {
+    TAILQ_ENTRY(bk_ending_s)  link;
+    bk_allocator_t           *a;
+    bk_request_t             *r;
+    bk_timer_t               *timer;
+    uint64_t                  deadline;     /* monotonic */
+    unsigned                  before;       /* connections */
+    char                      id[BK_ID_LEN + 1];
+    char                      reason[BK_TABLE_TEXT_LEN];
+};
+
+TAILQ_HEAD(bk_endings_s, bk_ending_s);
+
+
 struct bk_allocator_s {
     const bk_host_t       *host;
     bk_journal_t          *journal;
@@ -161,6 +185,7 @@ struct bk_allocator_s {
     struct bk_pendings_s   pendings;
     struct bk_endeds_s     endeds;
     struct bk_drains_s     drains;
+    struct bk_endings_s    endings;
     int                    undrained;   /* one of them is not applied */
 
     bk_timer_t            *kick;        /* look at everything again, soon */
@@ -184,6 +209,7 @@ void bk_wipe(void *data, size_t len);
 char *bk_time_format(uint64_t ms, char *buf, size_t size);
 int bk_duration_parse(const char *s, uint64_t *ms);
 const char *bk_state_name(int state);
+const char *bk_worker_state(int state);
 bk_str_t bk_str(const char *s);
 void bk_str_copy(char *dst, size_t size, bk_str_t s);
 
@@ -304,6 +330,15 @@ void bk_drain_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 void bk_drain_look_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
+
+/* ending.c */
+/* connections of the allocation that the gateways have not cut; their sum */
+unsigned bk_ending_count(bk_allocator_t *a, const char *id,
+    bk_count_t *count);
+/* answers when they are gone, or after a while; before: how many there were */
+void bk_ending_begin(bk_allocator_t *a, bk_request_t *r, const char *id,
+    const char *reason, unsigned before);
+void bk_ending_drop_all(bk_allocator_t *a);
 
 /* restore.c */
 int bk_restore_start(bk_allocator_t *a, bk_err_t *err);

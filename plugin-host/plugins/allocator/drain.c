@@ -410,10 +410,6 @@ bk_drain_answer(bk_allocator_t *a, bk_request_t *r, const char *pool,
     bk_worker_use_t   use;
     bk_worker_info_t  info;
 
-    static const char *const  names[BK_WORKER_STATES] = {
-        "gone", "stopped", "starting", "ready", "draining", "failed"
-    };
-
     h = a->host;
     b = (bk_buf_t) { NULL, 0, 0 };
     use = (bk_worker_use_t) { .connections = 0 };
@@ -428,7 +424,7 @@ bk_drain_answer(bk_allocator_t *a, bk_request_t *r, const char *pool,
 
     bk_buf_str(&b, "worker", worker);
     bk_buf_str(&b, "pool", pool);
-    bk_buf_str(&b, "state", names[info.state]);
+    bk_buf_str(&b, "state", bk_worker_state(info.state));
     bk_buf_bool(&b, "drained", d != NULL);
     bk_buf_str(&b, "reason", d != NULL ? d->reason : "");
     bk_buf_number(&b, "allocations", info.allocations);

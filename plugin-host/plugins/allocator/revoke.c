@@ -31,9 +31,10 @@ bk_revoke_http(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     char              id[BK_ID_LEN + 1], reason[BK_TABLE_TEXT_LEN];
     uint8_t           hash[BK_TABLE_HASH_LEN];
-    bk_buf_t          b;
     bk_err_t          err;
     bk_row_t          row;
+    unsigned          live;
+    bk_count_t        count;
     const bk_host_t  *h;
 
     h = a->host;
@@ -46,6 +47,8 @@ bk_revoke_http(bk_request_t *r, const bk_request_info_t *info, void *data)
         h->http_fail(r, &err);
         return;
     }
+
+    live = bk_ending_count(a, bk_token_id(hash, id), &count);
 
     if (row.state >= BK_ALLOC_EXPIRED) {
         if (row.state != BK_ALLOC_REVOKED) {
@@ -69,15 +72,7 @@ bk_revoke_http(bk_request_t *r, const bk_request_info_t *info, void *data)
            bk_token_id(hash, id), (int) info->client.len, info->client.data,
            reason);
 
-    b = (bk_buf_t) { NULL, 0, 0 };
-    bk_buf_str(&b, "id", id);
-    bk_buf_str(&b, "state", "revoked");
-    bk_buf_str(&b, "reason", reason);
-    bk_buf_add(&b, "}\n", 2);
-
-    h->http_reply(r, 200, "application/json",
-                  (bk_str_t) { b.data, b.len });
-    bk_buf_free(&b);
+    bk_ending_begin(a, r, id, reason, live);
 }
 
 

@@ -15,7 +15,9 @@
 static void bk_routes_lookup(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 static void bk_routes_lookup_answer(bk_allocator_t *a, bk_request_t *r, const
-    bk_row_t *row, bk_str_t endpoint, bk_str_t tls_name);
+    bk_row_t *row, const bk_worker_info_t *worker);
+static void bk_routes_connections(bk_allocator_t *a, bk_request_t *r,
+    const char *id, bk_buf_t *b);
 static void bk_routes_release(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 
@@ -201,23 +203,23 @@ bk_routes_lookup(bk_request_t *r, const bk_request_info_t *info, void *data)
         || h->worker_find(h, bk_str(row.pool), bk_str(row.worker), &worker)
            != 0)
     {
-        worker = (bk_worker_info_t) {
-            .endpoint = BK_STR(""), .tls_name = BK_STR("")
-        };
+        worker = (bk_worker_info_t) { .state = BK_WORKER_FREE };
     }
 
-    bk_routes_lookup_answer(a, r, &row, worker.endpoint, worker.tls_name);
+    bk_routes_lookup_answer(a, r, &row, &worker);
 }
 
 
 static void
 bk_routes_lookup_answer(bk_allocator_t *a, bk_request_t *r,
-    const bk_row_t *row, bk_str_t endpoint, bk_str_t tls_name)
+    const bk_row_t *row, const bk_worker_info_t *worker)
 {
     char      id[BK_ID_LEN + 1], text[BK_TABLE_TLS_NAME_LEN];
     bk_buf_t  b;
+    bk_str_t  endpoint;
 
     b = (bk_buf_t) { NULL, 0, 0 };
+    endpoint = worker->endpoint;
 
     bk_buf_str(&b, "id", bk_token_id(row->hash, id));
     bk_buf_str(&b, "state", bk_state_name(row->state));
@@ -230,14 +232,36 @@ bk_routes_lookup_answer(bk_allocator_t *a, bk_request_t *r,
                     endpoint.len > 0 ? endpoint.data : "");
     bk_buf_str(&b, "workerEndpoint", text);
 
-    bk_str_copy(text, sizeof(text), tls_name);
+    bk_str_copy(text, sizeof(text), worker->tls_name);
     bk_buf_str(&b, "tlsServerName", text);
+    bk_buf_str(&b, "workerState", bk_worker_state(worker->state));
+    bk_str_copy(text, sizeof(text), worker->message);
+    bk_buf_str(&b, "workerMessage", text);
     bk_buf_time(&b, "expiresAt", row->expires_ms);
+    bk_buf_time(&b, "changedAt", row->changed_ms);
+    bk_routes_connections(a, r, id, &b);
     bk_buf_add(&b, "}\n", 2);
 
     a->host->http_reply(r, 200, "application/json",
                         (bk_str_t) { b.data, b.len });
     bk_buf_free(&b);
+}
+
+
+/* Only where it is asked for: it is a look at all connections there are. */
+
+static void
+bk_routes_connections(bk_allocator_t *a, bk_request_t *r, const char *id,
+    bk_buf_t *b)
+{
+    char        text[8];
+    bk_count_t  n;
+
+    if (a->host->http_query(r, "connections", text, sizeof(text)) == 0) {
+        bk_ending_count(a, id, &n);
+        bk_buf_number(b, "held", n.held);
+        bk_buf_number(b, "live", n.live);
+    }
 }
 
 

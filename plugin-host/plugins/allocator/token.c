@@ -211,6 +211,21 @@ bk_state_name(int state)
 }
 
 
+/* FREE: there is no such worker any more */
+
+const char *
+bk_worker_state(int state)
+{
+    static const char  *names[BK_WORKER_STATES] = {
+        "gone", "stopped", "starting", "ready", "draining", "failed"
+    };
+
+    assert(state >= 0 && state < BK_WORKER_STATES);
+
+    return names[state];
+}
+
+
 bk_str_t
 bk_str(const char *s)
 {

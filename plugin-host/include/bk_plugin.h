@@ -19,7 +19,7 @@
  *   2026-11-21  1.0  first version: life-cycle and options
  *   2026-11-21  1.1  worker_want, event, check; host: stats
  *   2026-11-21  1.2  host: worker_use, session_each, worker_drain;
- *                    BK_EVENT_USE
+ *                    BK_EVENT_USE; bk_stat_t: family
  */
 
 #ifndef BK_PLUGIN_H_INCLUDED
@@ -116,7 +116,8 @@ typedef struct {
 #define BK_EVENT_WORKER      2
 #define BK_EVENT_ALLOCATION  3
 #define BK_EVENT_USE         4      /* 1.2: connections of a worker came or
-                                       went; worker is set */
+                                       went; worker is set: pool, name, state,
+                                       allocations and wanted */
 
 typedef struct {
     int                     what;       /* BK_EVENT_* */
@@ -233,6 +234,9 @@ typedef struct {
     const char  *labels;
     int          counter;
     double       value;
+    /* 1.2: of a histogram, whose numbers are NAME_bucket (with the label le),
+       NAME_sum and NAME_count: NAME; else NULL */
+    const char  *family;
 } bk_stat_t;
 
 typedef void (*bk_stat_pt)(const bk_stat_t *stat, void *data);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api.h"
 #include "err.h"
 #include "host.h"
 #include "log.h"
@@ -21,6 +22,7 @@ typedef struct {
     bk_core_t   *core;
     json_t      *list;
     const char  *id;            /* the only one that is asked for */
+    json_t      *used;          /* pools: how many connections */
 } bk_api_walk_t;
 
 
@@ -41,11 +43,8 @@ static int bk_api_add_worker(const bk_worker_info_t *worker, void *data);
 static int bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data);
 static void bk_api_id(const bk_alloc_info_t *alloc, char *id);
 static json_t *bk_api_alloc(const bk_alloc_info_t *alloc);
-static json_t *bk_api_time(uint64_t ms);
-static json_t *bk_api_str(bk_str_t s);
 static int bk_api_filter(bk_api_walk_t *w, bk_request_t *r, char *buf,
     size_t size, bk_str_t *pool);
-static void bk_api_send(bk_request_t *r, int status, json_t *json);
 
 
 static const struct {
@@ -77,6 +76,10 @@ bk_api_routes(bk_core_t *core, bk_err_t *err)
         }
     }
 
+    if (bk_api_session_routes(core, err) != 0) {
+        return -1;
+    }
+
     if (bk_httpd_route(core->httpd, BK_HTTP_METRICS, "GET", "/healthz",
                        bk_api_alive, core, "host", err)
         != 0)
@@ -93,11 +96,13 @@ static void
 bk_api_pools(bk_request_t *r, const bk_request_info_t *info, void *data)
 {
     bk_core_t      *core = data;
-    bk_api_walk_t   w = { core, json_array(), NULL };
+    bk_api_walk_t   w = { core, json_array(), NULL, json_object() };
 
     (void) info;
 
+    bk_reports_each(core->reports, bk_api_count_session, w.used);
     bk_model_pool_each(core->model, bk_api_add_pool, &w);
+    json_decref(w.used);
     bk_api_send(r, 200, w.list);
 }
 
@@ -149,12 +154,13 @@ bk_api_add_pool(const bk_pool_info_t *pool, void *data)
         status = "stopped";
     }
 
-    o = json_pack("{s:o, s:s, s:s, s:b, s:o, s:o, s:i}",
+    o = json_pack("{s:o, s:s, s:s, s:b, s:o, s:o, s:i, s:o}",
                   "name", bk_api_str(pool->name),
                   "endpoint", w->core->conf->endpoint, "status", status,
                   "shared", pool->shared, "workers", workers,
                   "allocations", allocs, "queue",
-                  (int) n.allocations[BK_ALLOC_QUEUED]);
+                  (int) n.allocations[BK_ALLOC_QUEUED],
+                  "connections", bk_api_connections(w->used, pool->name));
     json_array_append_new(w->list, o);
 
     return 0;
@@ -167,7 +173,7 @@ bk_api_workers(bk_request_t *r, const bk_request_info_t *info, void *data)
     char            buf[400];
     bk_str_t        pool;
     bk_core_t      *core = data;
-    bk_api_walk_t   w = { core, NULL, NULL };
+    bk_api_walk_t   w = { core, NULL, NULL, NULL };
 
     (void) info;
 
@@ -181,10 +187,14 @@ bk_api_workers(bk_request_t *r, const bk_request_info_t *info, void *data)
 static int
 bk_api_add_worker(const bk_worker_info_t *i, void *data)
 {
-    bk_api_walk_t  *w = data;
+    bk_api_walk_t    *w = data;
+    bk_worker_use_t   use;
+
+    bk_reports_use(w->core->reports, i->pool, i->name, &use);
 
     json_array_append_new(w->list,
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:b, s:b}",
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:b, s:b, s:i,"
+                  " s:i, s:o}",
                   "name", bk_api_str(i->name), "pool", bk_api_str(i->pool),
                   "endpoint", bk_api_str(i->endpoint),
                   "tlsServerName", bk_api_str(i->tls_name),
@@ -194,7 +204,10 @@ bk_api_add_worker(const bk_worker_info_t *i, void *data)
                   "allocations", (int) i->allocations,
                   "wanted", i->wanted,
                   "drained", bk_model_worker_drained(w->core->model, i->pool,
-                                                     i->name)));
+                                                     i->name),
+                  "connections", (int) use.connections,
+                  "builds", (int) use.builds,
+                  "lastUsedAt", bk_api_time(use.last_used_ms)));
 
     return 0;
 }
@@ -206,7 +219,7 @@ bk_api_allocations(bk_request_t *r, const bk_request_info_t *info, void *data)
     char            buf[400];
     bk_str_t        pool;
     bk_core_t      *core = data;
-    bk_api_walk_t   w = { core, NULL, NULL };
+    bk_api_walk_t   w = { core, NULL, NULL, NULL };
 
     (void) info;
 
@@ -224,7 +237,7 @@ bk_api_allocation(bk_request_t *r, const bk_request_info_t *info, void *data)
     json_t         *one;
     bk_err_t        err;
     bk_core_t      *core = data;
-    bk_api_walk_t   w = { core, NULL, id };
+    bk_api_walk_t   w = { core, NULL, id, NULL };
 
     if (info->param.len == BK_API_ID_LEN) {
         memcpy(id, info->param.data, BK_API_ID_LEN);
@@ -238,6 +251,8 @@ bk_api_allocation(bk_request_t *r, const bk_request_info_t *info, void *data)
         json_decref(w.list);
 
         if (one != NULL) {
+            json_object_set_new(one, "connections",
+                                json_integer(bk_api_connected(core, id)));
             bk_api_send(r, 200, one);
             return;
         }
@@ -381,7 +396,7 @@ bk_api_ready(bk_request_t *r, const bk_request_info_t *info, void *data)
 }
 
 
-static json_t *
+json_t *
 bk_api_time(uint64_t ms)
 {
     char  buf[32];
@@ -393,7 +408,7 @@ bk_api_time(uint64_t ms)
 
 /* Never fails: what is not UTF-8 is shown as nothing. */
 
-static json_t *
+json_t *
 bk_api_str(bk_str_t s)
 {
     json_t  *json = s.data != NULL ? json_stringn(s.data, s.len)
@@ -403,7 +418,7 @@ bk_api_str(bk_str_t s)
 }
 
 
-static void
+void
 bk_api_send(bk_request_t *r, int status, json_t *json)
 {
     char      *text;

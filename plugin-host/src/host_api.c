@@ -390,24 +390,27 @@ static int
 bk_host_worker_use(const bk_host_t *h, bk_str_t pool, bk_str_t name,
     bk_worker_use_t *out, size_t size)
 {
-    (void) h;
-    (void) pool;
-    (void) name;
-    (void) out;
-    (void) size;
+    bk_core_t         *core = bk_inst(h)->core;
+    bk_worker_use_t    use;
+    bk_worker_info_t   info;
 
-    return -1;
+    if (bk_model_worker_find(core->model, pool, name, &info) != 0) {
+        return -1;
+    }
+
+    bk_reports_use(core->reports, pool, name, &use);
+
+    memset(out, 0, size);
+    memcpy(out, &use, size < sizeof(use) ? size : sizeof(use));
+
+    return 0;
 }
 
 
 static int
 bk_host_session_each(const bk_host_t *h, bk_session_pt fn, void *data)
 {
-    (void) h;
-    (void) fn;
-    (void) data;
-
-    return 0;
+    return bk_reports_each(bk_inst(h)->core->reports, fn, data);
 }
 
 

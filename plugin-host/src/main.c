@@ -53,6 +53,7 @@ static void bk_main_stopped(void *data);
 static void bk_main_event(const bk_event_t *event, void *data);
 static int bk_main_want(const void *owner, bk_str_t pool, bk_str_t name,
     int wanted, bk_err_t *err, void *data);
+static void bk_main_use(bk_str_t pool, bk_str_t worker, void *data);
 static void bk_main_libevent(int severity, const char *msg);
 static void bk_main_usage(FILE *out);
 
@@ -128,6 +129,7 @@ main(int argc, char **argv)
     bk_httpd_drop(core.httpd);
     bk_plugins_free(&core.plugins);
     bk_httpd_free(&core.httpd);
+    bk_reports_free(&core.reports);
     bk_model_free(&core.model);
     bk_ca_free(&core.ca);
     bk_conf_free(&core.conf);
@@ -292,8 +294,9 @@ bk_main_ca(evutil_socket_t fd, short what, void *data)
 static int
 bk_main_start(bk_core_t *core, bk_err_t *err)
 {
-    bk_conf_t        *c = core->conf;
-    bk_model_conf_t   m;
+    bk_conf_t          *c = core->conf;
+    bk_model_conf_t     m;
+    bk_reports_conf_t   reports;
 
     core->started_ms = bk_model_now_ms();
 
@@ -312,8 +315,17 @@ bk_main_start(bk_core_t *core, bk_err_t *err)
     m.want = bk_main_want;
     m.data = core;
 
-    if (bk_model_new(&core->model, core->base, &m, err) != 0
-        || bk_ca_new(&core->ca, c->state, c->names, err) != 0
+    if (bk_model_new(&core->model, core->base, &m, err) != 0) {
+        return -1;
+    }
+
+    reports.dir = c->reports;
+    reports.group = c->table.group;
+    reports.use = bk_main_use;
+    reports.data = core;
+    core->reports = bk_reports_new(core->base, &reports);
+
+    if (bk_ca_new(&core->ca, c->state, c->names, err) != 0
         || bk_api_routes(core, err) != 0
         || bk_plugins_start(core->plugins, err) != 0)
     {
@@ -489,6 +501,33 @@ bk_main_want(const void *owner, bk_str_t pool, bk_str_t name, int wanted,
     (void) data;
 
     return bk_plugins_want(owner, pool, name, wanted, err);
+}
+
+
+static void
+bk_main_use(bk_str_t pool, bk_str_t worker, void *data)
+{
+    bk_core_t         *core = data;
+    bk_event_t         event;
+    bk_worker_info_t   info;
+
+    if (bk_model_worker_find(core->model, pool, worker, &info) != 0) {
+        return;
+    }
+
+    /* who hears of it first may change the model that the rest borrows from;
+       these two are not the model's */
+    info.pool = pool;
+    info.name = worker;
+    info.endpoint = (bk_str_t) { NULL, 0 };
+    info.tls_name = info.endpoint;
+    info.arch = info.endpoint;
+    info.message = info.endpoint;
+
+    memset(&event, 0, sizeof(event));
+    event.what = BK_EVENT_USE;
+    event.worker = &info;
+    bk_plugins_event(core->plugins, &event);
 }
 
 

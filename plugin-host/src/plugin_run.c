@@ -233,6 +233,11 @@ bk_plugins_event(bk_plugins_t *ps, const bk_event_t *event)
     bk_plugin_inst_t  *p;
 
     for (p = ps->first; p != NULL; p = p->next) {
+        /* older ones have not been told that there is such an event */
+        if (event->what == BK_EVENT_USE && p->p.abi_minor < 2) {
+            continue;
+        }
+
         if (p->started && !p->stopped && p->p.event != NULL) {
             since = bk_host_monotonic_ms();
             p->p.event(p->ctx, event);

@@ -46,6 +46,8 @@ bk_stats_each(bk_core_t *core, bk_stat_pt fn, void *data)
     bk_model_pool_each(core->model, bk_stats_workers, &out);
     bk_model_pool_each(core->model, bk_stats_allocs, &out);
 
+    bk_stats_reports(core, fn, data);
+
     bk_stats_one(&out, "http_connections", "Open connections of clients.", "",
                  0, bk_httpd_connections(core->httpd));
     bk_httpd_counts(core->httpd, bk_stats_request, &out);
@@ -162,7 +164,7 @@ static void
 bk_stats_one(const bk_stats_out_t *out, const char *name, const char *help,
     const char *labels, int counter, double value)
 {
-    bk_stat_t  stat = { name, help, labels, counter, value };
+    bk_stat_t  stat = { name, help, labels, counter, value, NULL };
 
     out->fn(&stat, out->data);
 }

@@ -123,14 +123,16 @@ metrics_serve(bk_request_t *r, const bk_request_info_t *info, void *data)
 static void
 metrics_stat(const bk_stat_t *stat, void *data)
 {
+    const char     *family = stat->family != NULL ? stat->family : stat->name;
     metrics_out_t  *out = data;
 
     /* names are literals of the host */
-    if (strcmp(out->last, stat->name) != 0) {
+    if (strcmp(out->last, family) != 0) {
         fprintf(out->out, "# HELP " METRICS_PREFIX "%s %s\n"
-                "# TYPE " METRICS_PREFIX "%s %s\n", stat->name, stat->help,
-                stat->name, stat->counter ? "counter" : "gauge");
-        out->last = stat->name;
+                "# TYPE " METRICS_PREFIX "%s %s\n", family, stat->help,
+                family, stat->family != NULL ? "histogram"
+                        : stat->counter ? "counter" : "gauge");
+        out->last = family;
     }
 
     fprintf(out->out, METRICS_PREFIX "%s%s%s%s %.17g\n", stat->name,

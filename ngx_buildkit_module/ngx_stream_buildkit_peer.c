@@ -27,8 +27,10 @@ ngx_stream_buildkit_peer_set(ngx_stream_session_t *s, ngx_connection_t *c)
 
     timeout = bscf->peer_timeout;
 
-    if (timeout == 0 || c->sockaddr == NULL
-        || c->sockaddr->sa_family == AF_UNIX)
+    /* nginx notes the address of a client only; a worker's is never a path */
+
+    if (timeout == 0
+        || (c->sockaddr && c->sockaddr->sa_family == AF_UNIX))
     {
         return;
     }
@@ -67,6 +69,7 @@ void
 ngx_stream_buildkit_peer_check(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_connection_t *c, ngx_uint_t worker)
 {
+    int                              timeout;
     socklen_t                        len;
     struct tcp_info                  ti;
     ngx_stream_buildkit_srv_conf_t  *bscf;
@@ -74,6 +77,19 @@ ngx_stream_buildkit_peer_check(ngx_stream_session_t *s,
     bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
 
     if (bscf->peer_timeout == 0 || c == NULL || c->fd == (ngx_socket_t) -1) {
+        return;
+    }
+
+    /* set by us, and only once it was connected */
+
+    timeout = 0;
+    len = sizeof(int);
+
+    if (getsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (void *) &timeout,
+                   &len)
+        == -1
+        || timeout == 0)
+    {
         return;
     }
 

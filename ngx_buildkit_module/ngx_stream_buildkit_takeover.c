@@ -161,8 +161,6 @@ ngx_stream_buildkit_takeover_close(ngx_stream_session_t *s,
         return;
     }
 
-    ngx_stream_buildkit_peer_check(s, ctx, pc, 1);
-
     if (pc->ssl) {
         pc->ssl->no_wait_shutdown = 1;
 

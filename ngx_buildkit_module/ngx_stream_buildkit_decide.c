@@ -1,15 +1,28 @@
 
 /*
  * What the state of an allocation and of its worker means for a client that
- * wants in now: go on, or a text that says why not and what to do next.
+ * wants in now: go on, wait, or a text that says why not and what to do next.
  *
- * Called once per connection, with what the table said a moment ago.
+ * Called for each look-up, with what the table said a moment ago; of one that
+ * is held again and again.  The words of a wait are made only when they are
+ * wanted: when it is over, or for a client that only has a look.
  */
 
 
 #include "ngx_stream_buildkit_module.h"
 
 
+/* for a client that waited no longer than this it is not worth mentioning */
+#define NGX_STREAM_BUILDKIT_DECIDE_WAITED  1000
+
+
+static ngx_int_t ngx_stream_buildkit_decide_wait(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t why, const char *next,
+    const char *fmt, ...);
+static u_char *ngx_stream_buildkit_decide_waited(u_char *buf, u_char *last,
+    ngx_stream_buildkit_ctx_t *ctx);
+static ngx_int_t ngx_stream_buildkit_decide_cut(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
 static ngx_int_t ngx_stream_buildkit_decide_ended(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
     ngx_uint_t state);
@@ -38,12 +51,29 @@ static const char  *ngx_stream_buildkit_worker_states[] = {
     "has failed"
 };
 
+/* by BK_CUT_* */
+
+static const char  *ngx_stream_buildkit_cuts[BK_CUT] = {
+    "",
+    "it expired",
+    "it was released",
+    "it was revoked",
+    "its worker was lost",
+    "its worker closed the connection",
+    "its worker stopped answering",
+    "gateway is shutting down",
+    "it is not known here any more",
+    "it has another worker now",
+    "the client asked for nothing"
+};
+
 
 ngx_int_t
 ngx_stream_buildkit_decide(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
 {
     uint64_t           now;
+    ngx_int_t          rc;
     ngx_time_t        *tp;
     const char        *said;
     bk_table_alloc_t  *alloc;
@@ -69,22 +99,37 @@ ngx_stream_buildkit_decide(ngx_stream_session_t *s,
 
     switch (alloc->state) {
 
+    case BK_ALLOC_QUEUED:
+    case BK_ALLOC_STARTING:
+    case BK_ALLOC_READY:
+        rc = ngx_stream_buildkit_decide_cut(s, ctx);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+        break;
+
+    default:
+        break;
+    }
+
+    switch (alloc->state) {
+
     case BK_ALLOC_READY:
         return ngx_stream_buildkit_decide_worker(s, ctx, route);
 
     case BK_ALLOC_QUEUED:
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   BK_REFUSED_QUEUED,
-                   "allocation %*s waits for a free worker of pool %V%s%s; "
+        return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_QUEUED,
                    "try again later",
+                   "allocation %*s waits for a free worker of pool %V%s%s",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->pool,
                    route->text[0] ? ": " : "", route->text);
 
     case BK_ALLOC_STARTING:
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   BK_REFUSED_STARTING,
-                   "the worker of allocation %*s is starting%s%s; "
+        return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_STARTING,
                    "try again in a few seconds",
+                   "the worker of allocation %*s is starting%s%s",
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
                    said[0] ? ": " : "", said);
 
@@ -107,40 +152,68 @@ ngx_stream_buildkit_decide_ended(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
     ngx_uint_t state)
 {
-    u_char       when[64], *last;
-    ngx_uint_t   why;
-    const char  *verb;
+    u_char      text[NGX_STREAM_BUILDKIT_TEXT_MAX], *last;
+    ngx_uint_t  why;
 
     switch (state) {
 
     case BK_ALLOC_EXPIRED:
         why = BK_REFUSED_EXPIRED;
-        verb = "expired";
         break;
 
     case BK_ALLOC_RELEASED:
         why = BK_REFUSED_RELEASED;
-        verb = "was released";
         break;
 
     case BK_ALLOC_REVOKED:
         why = BK_REFUSED_REVOKED;
-        verb = "was revoked";
         break;
 
     default: /* BK_ALLOC_FAILED */
         why = BK_REFUSED_FAILED;
+    }
+
+    last = ngx_stream_buildkit_decide_text(text, text + sizeof(text), ctx,
+                                           route, state);
+
+    return ngx_stream_buildkit_refuse(s, ctx, why, "%*s", last - text, text);
+}
+
+
+u_char *
+ngx_stream_buildkit_decide_text(u_char *buf, u_char *last,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
+    ngx_uint_t state)
+{
+    u_char       when[64], *end;
+    const char  *verb;
+
+    switch (state) {
+
+    case BK_ALLOC_EXPIRED:
+        verb = "expired";
+        break;
+
+    case BK_ALLOC_RELEASED:
+        verb = "was released";
+        break;
+
+    case BK_ALLOC_REVOKED:
+        verb = "was revoked";
+        break;
+
+    default: /* BK_ALLOC_FAILED */
         verb = "failed";
     }
 
-    last = ngx_stream_buildkit_when(when, when + sizeof(when),
-                                    route->found.alloc.changed_ms / 1000);
+    end = ngx_stream_buildkit_when(when, when + sizeof(when),
+                                   route->found.alloc.changed_ms / 1000);
 
-    return ngx_stream_buildkit_refuse(s, ctx, why,
-               "allocation %*s %s at %*s%s%s; run bkctl allocate",
-               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, verb,
-               last - when, when,
-               route->text[0] ? ": " : "", route->text);
+    return ngx_slprintf(buf, last,
+                        "allocation %*s %s at %*s%s%s; run bkctl allocate",
+                        (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, verb,
+                        end - when, when,
+                        route->text[0] ? ": " : "", route->text);
 }
 
 
@@ -159,7 +232,13 @@ ngx_stream_buildkit_decide_worker(ngx_stream_session_t *s,
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
     }
 
-    if (w->state != BK_WORKER_READY && w->state != BK_WORKER_DRAINING) {
+    switch (w->state) {
+
+    case BK_WORKER_READY:
+    case BK_WORKER_DRAINING:
+        return NGX_OK;
+
+    case BK_WORKER_FAILED:
         return ngx_stream_buildkit_refuse(s, ctx,
                    BK_REFUSED_WORKER,
                    "worker %V of allocation %*s %s%s%s; try again, or run "
@@ -168,9 +247,151 @@ ngx_stream_buildkit_decide_worker(ngx_stream_session_t *s,
                    (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
                    ngx_stream_buildkit_worker_states[w->state],
                    w->message_len ? ": " : "", w->message);
+
+    default:
+
+        /* it was ready once, for it has an allocation that is */
+
+        return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_WORKER,
+                   "try again, or run bkctl allocate for another one",
+                   "worker %V of allocation %*s %s%s%s",
+                   &ctx->worker,
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
+                   ngx_stream_buildkit_worker_states[w->state],
+                   w->message_len ? ": " : "", w->message);
+    }
+}
+
+
+/* there is no entry: rc is what zone_find() returned */
+
+ngx_int_t
+ngx_stream_buildkit_decide_missing(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_int_t missing)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_stream_buildkit_decide_cut(s, ctx);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
-    return NGX_OK;
+    switch (missing) {
+
+    case NGX_DECLINED:
+        return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_UNKNOWN,
+                   "it ended long ago, or is of another gateway: run bkctl "
+                   "allocate",
+                   "allocation %*s is not known here",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+
+    case NGX_BUSY:
+        return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_TABLE,
+                   "try again",
+                   "allocation %*s is changing too fast to be read",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+
+    default: /* NGX_ERROR */
+        return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_TABLE,
+                   "try again in a few seconds",
+                   "gateway is starting: it has no route table yet "
+                   "(allocation %*s)",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+    }
+}
+
+
+/* the table sees no reason why not, but nobody answers at its address */
+
+ngx_int_t
+ngx_stream_buildkit_decide_trouble(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_WORKER,
+               "try again, or run bkctl allocate for another one",
+               "worker %V (%V) of allocation %*s cannot be reached: %V",
+               &ctx->worker, &ctx->addr,
+               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->trouble);
+}
+
+
+/* next: what to do when it was in vain */
+
+static ngx_int_t
+ngx_stream_buildkit_decide_wait(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t why, const char *next,
+    const char *fmt, ...)
+{
+    u_char   text[NGX_STREAM_BUILDKIT_TEXT_MAX], waited[64], *last, *end;
+    va_list  args;
+
+    ctx->waits = why;
+
+    if (!ctx->looking && !ctx->late
+        && ngx_stream_buildkit_hold_limit(s, why) > 0)
+    {
+        return NGX_AGAIN;
+    }
+
+    va_start(args, fmt);
+    last = ngx_vslprintf(text, text + sizeof(text), fmt, args);
+    va_end(args);
+
+    if (ctx->looking) {
+        ngx_stream_buildkit_hold_look(s, ctx, "%*s; this was only a look",
+                                      last - text, text);
+        return NGX_AGAIN;
+    }
+
+    end = ngx_stream_buildkit_decide_waited(waited, waited + sizeof(waited),
+                                            ctx);
+
+    return ngx_stream_buildkit_refuse(s, ctx, why, "%*s%*s; %s",
+                                      last - text, text,
+                                      end - waited, waited, next);
+}
+
+
+static u_char *
+ngx_stream_buildkit_decide_waited(u_char *buf, u_char *last,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_msec_t  ms;
+
+    ms = ngx_current_msec - ctx->started;
+
+    if (ctx->hold == NULL || ms < NGX_STREAM_BUILDKIT_DECIDE_WAITED) {
+        return buf;
+    }
+
+    if (ms < 120 * 1000) {
+        return ngx_slprintf(buf, last, " (waited %Ms)", ms / 1000);
+    }
+
+    return ngx_slprintf(buf, last, " (waited %Mm)", ms / 60000);
+}
+
+
+/* a client's last words after a cut must not be held (wire.md, frame 3) */
+
+static ngx_int_t
+ngx_stream_buildkit_decide_cut(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_uint_t  why;
+
+    why = ngx_stream_buildkit_limit_was_cut(s, ctx);
+
+    if (why == BK_CUT_NONE || why >= BK_CUT) {
+        return NGX_OK;
+    }
+
+    return ngx_stream_buildkit_refuse(s, ctx, BK_REFUSED_CUT,
+               "connections of allocation %*s were cut a moment ago: %s; "
+               "try again in a minute, or run bkctl allocate for another one",
+               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
+               ngx_stream_buildkit_cuts[why]);
 }
 
 

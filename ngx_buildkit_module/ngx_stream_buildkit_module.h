@@ -84,7 +84,12 @@ typedef struct {
     ngx_stream_buildkit_report_t    *report;    /* never NULL */
 
     ngx_event_t                      tick;
+    ngx_uint_t                       ending;    /* tick.c: out of time */
+    ngx_msec_t                       exiting;   /* since when it is seen */
+
     ngx_queue_t                      held;      /* ctx->queue: hold.c */
+    ngx_queue_t                      waking;    /* ctx->queue: hold.c */
+    ngx_event_t                      waker;
     ngx_queue_t                      live;      /* ctx->queue: live.c */
     ngx_queue_t                      cutting;   /* ctx->queue: cut.c */
     ngx_event_t                      cutter;
@@ -126,6 +131,8 @@ typedef struct {
     uint64_t                         serial;    /* of the mapping */
     uint64_t                         seq;
     uint32_t                         index;     /* BK_TABLE_NONE: none */
+    uint32_t                         worker;    /* its worker, the same way */
+    uint64_t                         worker_seq;
 } ngx_stream_buildkit_mark_t;
 
 
@@ -177,6 +184,7 @@ typedef struct {
     unsigned                         why:6;     /* BK_REFUSED_*, BK_CUT_* */
     unsigned                         waits:6;   /* BK_REFUSED_* it would get */
     unsigned                         late:1;    /* must not wait any more */
+    unsigned                         looking:1; /* wants words: hold_look() */
     unsigned                         id_set:1;
     unsigned                         queued:1;  /* queue is in a list */
     unsigned                         routed:1;  /* may reach its worker */
@@ -308,6 +316,12 @@ ngx_int_t ngx_stream_buildkit_route(ngx_stream_session_t *s,
 /* decide.c: the same results, from what was found */
 ngx_int_t ngx_stream_buildkit_decide(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
+/* there is no entry to decide about: rc is zone_find()'s */
+ngx_int_t ngx_stream_buildkit_decide_missing(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_int_t rc);
+/* may be dialled, but that went wrong: ctx->trouble */
+ngx_int_t ngx_stream_buildkit_decide_trouble(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
 /* "allocation ... was revoked at ...": for a client that was cut */
 u_char *ngx_stream_buildkit_decide_text(u_char *buf, u_char *last,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
@@ -321,6 +335,15 @@ ngx_str_t *ngx_stream_buildkit_state_name(ngx_uint_t state);
  * takeover.c has just taken from the proxy: then waits for the next try.
  */
 ngx_int_t ngx_stream_buildkit_hold(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+/* how long may it wait for why?  0: not at all */
+ngx_msec_t ngx_stream_buildkit_hold_limit(ngx_stream_session_t *s,
+    ngx_uint_t why);
+/* what it waits for, where decide() was asked for it: answers a look */
+void ngx_stream_buildkit_hold_look(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, const char *fmt, ...);
+/* from takeover() on, after what is in ctx->trouble; does all of it */
+void ngx_stream_buildkit_hold_retry(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 void ngx_stream_buildkit_hold_tick(ngx_stream_buildkit_main_conf_t *bmcf,
     ngx_uint_t changed);
@@ -354,6 +377,22 @@ void ngx_stream_buildkit_retry_answered(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 ngx_int_t ngx_stream_buildkit_retry_closed(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
+/* for upstream.c, in the order in which it calls them */
+ngx_int_t ngx_stream_buildkit_retry_start(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_retry_failed(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_connection_t *pc);
+/* 1: it failed, and the proxy wants another peer: gets a placeholder */
+ngx_uint_t ngx_stream_buildkit_retry_wanted(ngx_stream_buildkit_ctx_t *ctx);
+ngx_int_t ngx_stream_buildkit_retry_placeholder(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_peer_connection_t *pc);
+void ngx_stream_buildkit_retry_connected(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_retry_done(ngx_stream_buildkit_ctx_t *ctx);
+
+/* trouble.c: listens for what the worker says is wrong */
+void ngx_stream_buildkit_trouble_watch(ngx_stream_buildkit_ctx_t *ctx,
+    SSL *ssl);
 
 /* live.c: sessions that have a worker: expiry, silence, changes */
 ngx_int_t ngx_stream_buildkit_live_start(ngx_stream_session_t *s,
@@ -525,7 +564,8 @@ ngx_int_t ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
     const u_char *key, ngx_stream_buildkit_route_t *route);
 /* each tick: is the file still the one?  1: something changed since then */
 ngx_uint_t ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone);
-/* one load: NGX_OK when the entry is as it was when mark was made */
+/* two loads: NGX_OK when the entry and its worker are as they were when mark
+ * was made */
 ngx_int_t ngx_stream_buildkit_zone_same(ngx_stream_buildkit_zone_t *zone,
     ngx_stream_buildkit_mark_t *mark);
 
@@ -555,6 +595,10 @@ void ngx_stream_buildkit_reply_done(ngx_stream_buildkit_ctx_t *ctx);
 ngx_int_t ngx_stream_buildkit_reply(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t code, ngx_uint_t status,
     ngx_str_t *message);
+
+/* answer.c: the header block that ends a stream with a status and a text */
+ngx_int_t ngx_stream_buildkit_answer_block(ngx_pool_t *pool, ngx_str_t *block,
+    ngx_uint_t code, ngx_str_t *message);
 
 /* upstream.c: the balancer */
 char *ngx_stream_buildkit_upstream(ngx_conf_t *cf, ngx_command_t *cmd,

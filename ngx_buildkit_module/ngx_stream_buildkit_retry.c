@@ -1,16 +1,369 @@
 
 /*
- * A worker that does not answer.
+ * A worker that does not answer: what is wrong with it, in words, and the
+ * way back from the proxy to hold.c, which tries again.
+ *
+ * "Does not answer" lasts until its first byte: a gRPC server speaks first,
+ * so nothing of what the client said was acted upon.  Until then all of it is
+ * kept in c->buffer, and goes to whoever is dialled next.  That covers TLS
+ * 1.3 as well, where a worker that does not want our certificate says so
+ * when the handshake is long over.
+ *
+ * The proxy reports a failure by asking the balancer for the next peer; what
+ * it gets is a socket that connects to nothing, since it must not be taken
+ * from it while it runs.  A posted event does that.
  */
 
 
-#include "ngx_stream_buildkit_module.h"
+#include "ngx_stream_buildkit_retry.h"
+
+
+/* of what was said to a worker: with more than this it is not tried again */
+#define NGX_STREAM_BUILDKIT_RETRY_KEEP   (128 * 1024)
+#define NGX_STREAM_BUILDKIT_RETRY_FIRST  512
+
+
+static void ngx_stream_buildkit_retry_event_handler(ngx_event_t *ev);
+static void ngx_stream_buildkit_retry_connect_handler(ngx_event_t *ev);
+static void ngx_stream_buildkit_retry_now(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+static ngx_int_t ngx_stream_buildkit_retry_keep(ngx_connection_t *c,
+    ngx_uint_t own, u_char *p, size_t n);
+
+
+/* a worker is going to be dialled */
+
+ngx_int_t
+ngx_stream_buildkit_retry_start(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_stream_buildkit_retry_t  *r;
+
+    r = ctx->retry;
+
+    if (r == NULL) {
+        r = ngx_pcalloc(s->connection->pool,
+                        sizeof(ngx_stream_buildkit_retry_t));
+        if (r == NULL) {
+            return NGX_ERROR;
+        }
+
+        r->event.handler = ngx_stream_buildkit_retry_event_handler;
+        r->event.data = s->connection;
+        r->event.log = s->connection->log;
+
+        ctx->retry = r;
+    }
+
+    if (r->tries++) {
+        ngx_stream_buildkit_report_add(ctx->row->retries, 1);
+    }
+
+    r->failed = 0;
+    r->alert = 0;
+
+    /* what ngx_event_connect_peer() does not say: see retry_failed() */
+
+    ngx_set_socket_errno(0);
+
+    /* the proxy sets its handlers when the balancer has returned */
+
+    ngx_post_event(&r->event, &ngx_posted_events);
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_stream_buildkit_retry_wanted(ngx_stream_buildkit_ctx_t *ctx)
+{
+    return ctx->retry && ctx->retry->failed;
+}
+
+
+/* in place of a worker: a connection to wait with */
+
+ngx_int_t
+ngx_stream_buildkit_retry_placeholder(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_peer_connection_t *pc)
+{
+    ngx_socket_t                  fd;
+    ngx_connection_t             *c;
+    ngx_stream_buildkit_retry_t  *r;
+
+    r = ctx->retry;
+
+    fd = ngx_socket(AF_INET, SOCK_STREAM, 0);
+
+    if (fd == (ngx_socket_t) -1) {
+        ngx_log_error(NGX_LOG_ALERT, pc->log, ngx_socket_errno,
+                      ngx_socket_n " failed");
+        return NGX_ERROR;
+    }
+
+    c = ngx_get_connection(fd, pc->log);
+
+    if (c == NULL) {
+        if (ngx_close_socket(fd) == -1) {
+            ngx_log_error(NGX_LOG_ALERT, pc->log, ngx_socket_errno,
+                          ngx_close_socket_n " failed");
+        }
+
+        return NGX_ERROR;
+    }
+
+    c->type = SOCK_STREAM;
+    c->log = pc->log;
+    c->log_error = pc->log_error;
+    c->read->log = pc->log;
+    c->write->log = pc->log;
+
+    pc->connection = c;
+
+    ngx_post_event(&r->event, &ngx_posted_events);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_stream_buildkit_retry_event_handler(ngx_event_t *ev)
+{
+    ngx_connection_t             *c, *pc;
+    ngx_stream_session_t         *s;
+    ngx_stream_upstream_t        *u;
+    ngx_stream_buildkit_ctx_t    *ctx;
+    ngx_stream_buildkit_retry_t  *r;
+
+    c = ev->data;
+    s = c->data;
+
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    r = ctx->retry;
+    u = s->upstream;
+
+    if (r->failed) {
+
+        /* the placeholder was no try: not for $upstream_addr */
+
+        if (s->upstream_states && s->upstream_states->nelts > 1) {
+            s->upstream_states->nelts--;
+        }
+
+        ngx_stream_buildkit_retry_now(s, ctx);
+        return;
+    }
+
+    /* the error of a connect() can be asked for once: before the proxy does */
+
+    pc = u ? u->peer.connection : NULL;
+
+    if (pc == NULL || pc->ssl || u->connected) {
+        return;
+    }
+
+    r->handler = pc->write->handler;
+
+    pc->read->handler = ngx_stream_buildkit_retry_connect_handler;
+    pc->write->handler = ngx_stream_buildkit_retry_connect_handler;
+}
+
+
+static void
+ngx_stream_buildkit_retry_connect_handler(ngx_event_t *ev)
+{
+    int                           err;
+    socklen_t                     len;
+    ngx_connection_t             *pc;
+    ngx_stream_session_t         *s;
+    ngx_stream_buildkit_ctx_t    *ctx;
+
+    pc = ev->data;
+    s = pc->data;
+
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    if (ev->timedout) {
+        err = NGX_ETIMEDOUT;
+
+        ngx_stream_buildkit_trouble(ctx, "it did not answer in %Ms",
+                      (ngx_current_msec - s->upstream->start_time) / 1000);
+
+    } else {
+        err = 0;
+        len = sizeof(int);
+
+        if (getsockopt(pc->fd, SOL_SOCKET, SO_ERROR, (void *) &err, &len)
+            == -1)
+        {
+            err = ngx_socket_errno;
+        }
+
+        if (err == 0) {
+            pc->read->handler = ctx->retry->handler;
+            pc->write->handler = ctx->retry->handler;
+
+            ctx->retry->handler(ev);
+            return;
+        }
+
+        ngx_stream_buildkit_trouble_errno(ctx, err);
+    }
+
+    ngx_log_error(NGX_LOG_ERR, s->connection->log, err,
+                  "connect() to worker %V failed", &ctx->worker);
+
+    ngx_stream_buildkit_retry_now(s, ctx);
+}
+
+
+/* the proxy has given up on what it has dialled; pc may be NULL */
+
+void
+ngx_stream_buildkit_retry_failed(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_connection_t *pc)
+{
+    ctx->retry->failed = 1;
+
+    if (pc == NULL) {
+
+        /* at once; what succeeded since then has left errno alone */
+
+        ngx_stream_buildkit_trouble_errno(ctx, ngx_socket_errno);
+
+    } else if (pc->ssl == NULL) {
+        ngx_stream_buildkit_trouble(ctx, "the connection failed");
+
+    } else {
+        ngx_stream_buildkit_trouble_tls(s, ctx, pc);
+    }
+}
+
+
+/* not from inside of the proxy: it finds nothing as it was */
+
+static void
+ngx_stream_buildkit_retry_now(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    if (ngx_stream_buildkit_takeover(s, ctx) != NGX_OK) {
+        ngx_stream_finalize_session(s, NGX_STREAM_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    ctx->replay = 0;
+    ctx->retry->failed = 0;
+
+    ngx_stream_buildkit_hold_retry(s, ctx);
+}
+
+
+/* TCP and TLS are up; the client's bytes follow, from here on through us */
+
+void
+ngx_stream_buildkit_retry_connected(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_buf_t                    *b;
+    ngx_stream_buildkit_retry_t  *r;
+
+    r = ctx->retry;
+    b = s->connection->buffer;
+
+    /* the proxy sends c->buffer first, from where it is */
+
+    r->skip = b ? b->last - b->pos : 0;
+    r->own = (b == NULL);
+
+    ctx->replay = (r->skip <= NGX_STREAM_BUILDKIT_RETRY_KEEP);
+}
 
 
 ngx_int_t
 ngx_stream_buildkit_retry_passed(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_chain_t *chain)
 {
+    size_t                        n, skip;
+    ngx_buf_t                    *b;
+    ngx_chain_t                  *cl;
+    ngx_stream_buildkit_retry_t  *r;
+
+    r = ctx->retry;
+
+    for (cl = chain; cl; cl = cl->next) {
+        b = cl->buf;
+        n = b->last - b->pos;
+
+        skip = ngx_min(n, r->skip);
+        r->skip -= skip;
+
+        if (n - skip
+            && ngx_stream_buildkit_retry_keep(s->connection, r->own,
+                                              b->pos + skip, n - skip)
+               != NGX_OK)
+        {
+            /* too much, or no memory for it: then it is the only try */
+
+            ctx->replay = 0;
+            break;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_retry_keep(ngx_connection_t *c, ngx_uint_t own, u_char *p,
+    size_t n)
+{
+    size_t      used, size;
+    u_char     *start;
+    ngx_buf_t  *b;
+
+    b = c->buffer;
+
+    if (b == NULL) {
+        b = ngx_create_temp_buf(c->pool,
+                                ngx_max(n, NGX_STREAM_BUILDKIT_RETRY_FIRST));
+        if (b == NULL) {
+            return NGX_ERROR;
+        }
+
+        c->buffer = b;
+    }
+
+    used = b->last - b->pos;
+
+    if (used + n > NGX_STREAM_BUILDKIT_RETRY_KEEP) {
+        return NGX_ERROR;
+    }
+
+    if ((size_t) (b->end - b->last) < n) {
+        size = 2 * (used + n);
+
+        start = ngx_palloc(c->pool, size);
+        if (start == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(start, b->pos, used);
+
+        /* the old one may be what the proxy is sending from */
+
+        if (own) {
+            (void) ngx_pfree(c->pool, b->start);
+        }
+
+        b->start = start;
+        b->pos = start;
+        b->last = start + used;
+        b->end = start + size;
+    }
+
+    b->last = ngx_cpymem(b->last, p, n);
+
     return NGX_OK;
 }
 
@@ -19,7 +372,36 @@ void
 ngx_stream_buildkit_retry_answered(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
+    ngx_buf_t                    *b;
+    ngx_connection_t             *c, *pc;
+    ngx_stream_upstream_t        *u;
+    ngx_stream_buildkit_retry_t  *r;
+
+    c = s->connection;
+    r = ctx->retry;
+    u = s->upstream;
+    pc = u->peer.connection;
+    b = c->buffer;
+
     ctx->replay = 0;
+
+    if (pc->ssl) {
+        SSL_set_msg_callback(pc->ssl->connection, NULL);
+    }
+
+    if (b == NULL) {
+        return;
+    }
+
+    /* not needed any more, unless the proxy is still sending from there */
+
+    if (r->own
+        || (u->upstream_busy == NULL && u->upstream_out == NULL
+            && !pc->buffered))
+    {
+        (void) ngx_pfree(c->pool, b->start);
+        c->buffer = NULL;
+    }
 }
 
 
@@ -27,5 +409,29 @@ ngx_int_t
 ngx_stream_buildkit_retry_closed(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
-    return NGX_DECLINED;
+    if (!ctx->replay) {
+        return NGX_DECLINED;
+    }
+
+    if (!ngx_stream_buildkit_trouble_alert(ctx)) {
+        ngx_stream_buildkit_trouble(ctx,
+                          "it closed the connection without a word");
+    }
+
+    ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                  "buildkit: worker %V did not answer: %V", &ctx->worker,
+                  &ctx->trouble);
+
+    ngx_stream_buildkit_retry_now(s, ctx);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_stream_buildkit_retry_done(ngx_stream_buildkit_ctx_t *ctx)
+{
+    if (ctx->retry && ctx->retry->event.posted) {
+        ngx_delete_posted_event(&ctx->retry->event);
+    }
 }

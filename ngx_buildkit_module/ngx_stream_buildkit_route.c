@@ -18,8 +18,6 @@
 
 static ngx_int_t ngx_stream_buildkit_route_token(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-static ngx_int_t ngx_stream_buildkit_route_find(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 static ngx_int_t ngx_stream_buildkit_route_key(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 static ngx_int_t ngx_stream_buildkit_route_pool(ngx_stream_session_t *s,
@@ -130,6 +128,7 @@ ngx_stream_buildkit_log_handler(ngx_stream_session_t *s)
     /* nothing of ours may fire again */
 
     ngx_stream_buildkit_hold_done(ctx);
+    ngx_stream_buildkit_retry_done(ctx);
     ngx_stream_buildkit_live_done(ctx);
     ngx_stream_buildkit_cut_done(ctx);
     ngx_stream_buildkit_reply_done(ctx);
@@ -147,13 +146,26 @@ ngx_int_t
 ngx_stream_buildkit_route(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
-    ngx_int_t                    rc;
-    ngx_stream_buildkit_route_t  route;
+    ngx_int_t                        rc;
+    ngx_stream_buildkit_route_t      route;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
 
-    rc = ngx_stream_buildkit_route_find(s, ctx, &route);
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
+
+    ctx->routed = 0;
+
+    rc = ngx_stream_buildkit_zone_find(bscf->main->zone, ctx->key, &route);
+
+    ctx->mark = route.mark;
+
+    if (rc != NGX_OK) {
+        return ngx_stream_buildkit_decide_missing(s, ctx, rc);
+    }
+
+    rc = ngx_stream_buildkit_route_keep(s, ctx, &route);
 
     if (rc == NGX_OK) {
-        rc = ngx_stream_buildkit_route_keep(s, ctx, &route);
+        ngx_stream_buildkit_report_route(s, ctx);
     }
 
     /* refused from here on: it counts for its pool */
@@ -280,43 +292,6 @@ ngx_stream_buildkit_route_token(ngx_stream_session_t *s,
 }
 
 
-static ngx_int_t
-ngx_stream_buildkit_route_find(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route)
-{
-    ngx_stream_buildkit_srv_conf_t  *bscf;
-
-    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
-
-    switch (ngx_stream_buildkit_zone_find(bscf->main->zone, ctx->key, route)) {
-
-    case NGX_OK:
-        return NGX_OK;
-
-    case NGX_DECLINED:
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   BK_REFUSED_UNKNOWN,
-                   "allocation %*s is not known here; it ended long ago, or "
-                   "is of another gateway: run bkctl allocate",
-                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
-
-    case NGX_BUSY:
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   BK_REFUSED_TABLE,
-                   "allocation %*s is changing too fast to be read; "
-                   "try again",
-                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
-
-    default: /* NGX_ERROR */
-        return ngx_stream_buildkit_refuse(s, ctx,
-                   BK_REFUSED_TABLE,
-                   "gateway is starting: it has no route table yet "
-                   "(allocation %*s); try again in a few seconds",
-                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
-    }
-}
-
-
 /* names for texts, logs and variables: the table is not looked at again */
 
 static ngx_int_t
@@ -334,7 +309,6 @@ ngx_stream_buildkit_route_keep(ngx_stream_session_t *s,
     ctx->state = alloc->state;
     ctx->expires_ms = alloc->expires_ms;
     ctx->worker_ref = alloc->worker;
-    ctx->mark = route->mark;
 
     if (ngx_stream_buildkit_route_copy(pool, &ctx->pool, route->pool.name,
                                        route->pool.name_len)
@@ -504,12 +478,17 @@ ngx_stream_buildkit_route_address(ngx_stream_session_t *s,
         ctx->socklen = sizeof(struct sockaddr_in);
     }
 
-    p = ngx_pnalloc(s->connection->pool, NGX_SOCKADDR_STRLEN);
+    p = ctx->addr.data;
+
     if (p == NULL) {
-        return NGX_ERROR;
+        p = ngx_pnalloc(s->connection->pool, NGX_SOCKADDR_STRLEN);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ctx->addr.data = p;
     }
 
-    ctx->addr.data = p;
     ctx->addr.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr, ctx->socklen, p,
                                   NGX_SOCKADDR_STRLEN, 1);
 
@@ -517,10 +496,17 @@ ngx_stream_buildkit_route_address(ngx_stream_session_t *s,
 }
 
 
+/* one that is held is looked up again and again: mostly it is there already */
+
 static ngx_int_t
 ngx_stream_buildkit_route_copy(ngx_pool_t *pool, ngx_str_t *dst,
     const char *src, size_t len)
 {
+    if (dst->len == len && (len == 0 || ngx_memcmp(dst->data, src, len) == 0))
+    {
+        return NGX_OK;
+    }
+
     dst->len = 0;
 
     if (len == 0) {

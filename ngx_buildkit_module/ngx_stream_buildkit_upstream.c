@@ -2,7 +2,8 @@
 /*
  * The balancer "buildkit;": hands the session's worker to the stock proxy.
  *
- * The worker was chosen in preread; here is only the glue, and the two doors
+ * The worker was chosen in preread; what happens when it does not answer is
+ * up to retry.c.  Here is only the glue, and the two doors
  * that must not be left open: an upstream{} of ours used by a server without
  * "buildkit on" (no client was checked: refused before anything is dialled),
  * and a server with it whose proxy_pass leads elsewhere (a filter lets no
@@ -195,6 +196,16 @@ ngx_stream_buildkit_upstream_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->cached = 0;
     pc->connection = NULL;
 
+    if (ngx_stream_buildkit_retry_wanted(ctx)) {
+        return ngx_stream_buildkit_retry_placeholder(s, ctx, pc);
+    }
+
+    if (ngx_stream_buildkit_retry_start(s, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_stream_buildkit_report_phase(s, ctx, BK_PHASE_CONNECTING, 0);
+
     /* the session's memory: $upstream_addr is read when it is logged */
 
     pc->sockaddr = &ctx->sockaddr.sockaddr;
@@ -209,10 +220,21 @@ static void
 ngx_stream_buildkit_upstream_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state)
 {
-    /* the proxy tries again for as long as there are tries */
+    ngx_stream_session_t  *s = data;
 
-    if (pc->tries) {
-        pc->tries--;
+    ngx_stream_buildkit_ctx_t  *ctx;
+
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    /* whoever ends the connection comes by here before it is closed */
+
+    ngx_stream_buildkit_peer_check(s, ctx, pc->connection, 1);
+
+    if (state & NGX_PEER_FAILED) {
+
+        /* with a try left the proxy asks for another peer: for retry.c */
+
+        ngx_stream_buildkit_retry_failed(s, ctx, pc->connection);
     }
 }
 
@@ -232,6 +254,12 @@ ngx_stream_buildkit_upstream_notify(ngx_peer_connection_t *pc, void *data,
 
     c = pc->connection;
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    ngx_stream_buildkit_peer_set(s, c);
+    ngx_stream_buildkit_retry_connected(s, ctx);
+
+    ngx_stream_buildkit_report_connected(ctx,
+                               ngx_current_msec - s->upstream->start_time);
 
     if (ngx_stream_buildkit_live_start(s, ctx) != NGX_OK) {
 
@@ -290,6 +318,8 @@ ngx_stream_buildkit_upstream_set_session(ngx_peer_connection_t *pc,
     }
 
     ctx->session_set = 1;
+
+    ngx_stream_buildkit_trouble_watch(ctx, c->ssl->connection);
 
     return ngx_stream_buildkit_sessions_set(bscf->main->sessions, s, ctx, c);
 }

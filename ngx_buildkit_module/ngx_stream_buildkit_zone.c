@@ -38,6 +38,7 @@ struct ngx_stream_buildkit_zone_s {
     uint64_t                           serial;   /* +1 with each mapping */
     uint64_t                           revision; /* as check() saw it last */
     uint64_t                           additions;
+    uint64_t                           state;
 
     ngx_str_t                          path;
     ngx_msec_t                         check;
@@ -121,7 +122,7 @@ ngx_stream_buildkit_zone_start(ngx_stream_buildkit_zone_t *zone,
 ngx_uint_t
 ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone)
 {
-    uint64_t    additions, revision, serial;
+    uint64_t    additions, revision, serial, state;
     ngx_uint_t  changed;
 
     serial = zone->serial;
@@ -138,12 +139,14 @@ ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone)
 
     revision = bk_table_revision(&zone->view);
     additions = bk_table_load(&zone->view.header->additions);
+    state = bk_table_state(&zone->view);
 
     changed = serial != zone->serial || revision != zone->revision
-              || additions != zone->additions;
+              || additions != zone->additions || state != zone->state;
 
     zone->revision = revision;
     zone->additions = additions;
+    zone->state = state;
 
     return changed;
 }
@@ -160,8 +163,18 @@ ngx_stream_buildkit_zone_same(ngx_stream_buildkit_zone_t *zone,
         return NGX_DECLINED;
     }
 
-    return bk_table_load(&zone->view.entries[mark->index].seq) == mark->seq
-           ? NGX_OK : NGX_DECLINED;
+    if (bk_table_load(&zone->view.entries[mark->index].seq) != mark->seq) {
+        return NGX_DECLINED;
+    }
+
+    if (mark->worker < zone->view.nworkers
+        && bk_table_load(&zone->view.workers[mark->worker].seq)
+           != mark->worker_seq)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -369,6 +382,8 @@ ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
 {
     ngx_int_t  rc;
 
+    route->mark.index = BK_TABLE_NONE;
+
     if (ngx_stream_buildkit_zone_ready(zone) != NGX_OK) {
         ngx_stream_buildkit_zone_complain(zone);
         return NGX_ERROR;
@@ -397,10 +412,10 @@ static ngx_int_t
 ngx_stream_buildkit_zone_read(ngx_stream_buildkit_zone_t *zone,
     const u_char *key, ngx_stream_buildkit_route_t *route)
 {
-    int  rc;
+    int       rc;
+    uint32_t  worker;
 
     route->mark.serial = zone->serial;
-    route->mark.index = BK_TABLE_NONE;
 
     rc = bk_table_lookup(&zone->view, key, &route->found);
 
@@ -421,6 +436,16 @@ ngx_stream_buildkit_zone_read(ngx_stream_buildkit_zone_t *zone,
 
     } else if (rc != BK_TABLE_OK) {
         return ngx_stream_buildkit_zone_result(zone, rc);
+    }
+
+    /* before it is read: a change while it is read must not be missed */
+
+    worker = route->found.alloc.worker.index;
+    route->mark.worker = worker;
+
+    if (worker < zone->view.nworkers) {
+        route->mark.worker_seq =
+                              bk_table_load(&zone->view.workers[worker].seq);
     }
 
     rc = bk_table_read_worker(&zone->view, route->found.alloc.worker,

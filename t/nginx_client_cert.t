@@ -44,7 +44,8 @@ my $table = $t->table('pool default/demo',
     "alloc token:$token default/demo w1 ready 0");
 
 # the second server as stock nginx does it, for both kinds of "verify"
-my $conf = $t->gateway_conf(server => "ssl_crl $crl;\n");
+my $conf = $t->gateway_conf(stream => "buildkit_grace 0;\n",
+    server => "ssl_crl $crl;\n");
 my ($server) = $conf =~ /(    server \{.*\n    \})/s;
 for (['on', 'on'], ['optional', 'optional']) {
     my ($name, $verify) = @$_;

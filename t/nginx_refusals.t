@@ -61,7 +61,8 @@ my $table = $t->table('pool default/demo', 'pool other/pool',
     "alloc token:$token{pool} other/pool w9 ready 0");
 
 my $nginx = $t->nginx($t->gateway_conf(stream =>
-    'log_format bk "$status|$buildkit_state|$buildkit_reason";',
+    'buildkit_wait 0; buildkit_grace 0; '
+    . 'log_format bk "$status|$buildkit_state|$buildkit_reason";',
     server => "buildkit_pool default/demo;\naccess_log %%DIR%%/access.log bk;\n"
     ));
 

@@ -16,7 +16,7 @@ my $t = Test::Buildkit->new;
 my $cert = $t->client_cert('c', cn => 'alloc:' . $t->token);
 my $table = $t->table('pool default/demo');
 my $nginx = $t->nginx($t->gateway_conf(
-    stream => 'log_format bk "$status $bytes_received $session_time";',
+    stream => 'buildkit_grace 0; log_format bk "$status $bytes_received $session_time";',
     server => "access_log %%DIR%%/access.log bk;\n"));
 my $pid = $t->wait_for(sub { ($nginx->worker_pids)[0] }, 5, 'a worker');
 

@@ -23,7 +23,8 @@ my @commands = ('pool default/demo',
 my $table = $t->table({ allocations => 200_000 }, @commands);
 
 # the timer must not come first
-my $nginx = $t->nginx($t->gateway_conf(stream => "buildkit_check 3s;\n"));
+my $nginx = $t->nginx($t->gateway_conf(stream => "buildkit_check 3s;\n"
+    . "buildkit_grace 0;\n"));
 like($t->say_hello($cert), qr/worker w1/, 'served');
 my ($pid) = $nginx->worker_pids;
 

@@ -77,7 +77,8 @@ for (@rows) {
     }
 
     # a fresh process each time: complaints are limited per process
-    my $nginx = $t->nginx($t->gateway_conf(stream => "buildkit_check 20ms;\n"));
+    my $nginx = $t->nginx($t->gateway_conf(stream => "buildkit_check 20ms;\n"
+        . "buildkit_grace 0;\n"));
     $pid = $t->wait_for(sub { ($nginx->worker_pids)[0] }, 5, 'a worker');
 
     my @got = map { $t->grpc($cert)->{streams}{1} } 1 .. 3;

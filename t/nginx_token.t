@@ -63,7 +63,7 @@ my $table = $t->table('pool default/demo',
         . ' w1.workers.buildkit.internal ready',
     map { "alloc token:$_ default/demo w1 ready 0" } $a, $b, 'A' x 86, $t256);
 
-$t->nginx($t->gateway_conf);
+$t->nginx($t->gateway_conf(stream => "buildkit_grace 0;\n"));
 
 my $n = 0;
 for (@rows) {

@@ -177,7 +177,7 @@ ok(index($got->{out}, $text->{token}) == -1, 'env: no token on stdout');
 
 $id = substr sha256_hex($text->{token}), 0, 12;
 is(bkctl('revoke', $id, '--reason', 'key leaked & more')->{out},
-    "revoked $id\n", 'revoke');
+    "revoked $id: 0 connections cut\n", 'revoke');
 like(bkctl('allocations')->{out}, qr{^$id .* revoked .* key leaked & more$}m,
     'the reason is kept');
 is(bkctl('revoke', '0' x 12, '--reason', 'x')->{rc}, 1, 'revoke: no such id');

@@ -152,9 +152,9 @@ $api = fake('slow', $sock, { on => 'release', json => {} }, { on => '.',
     json => { token => $token, state => 'starting', workerName => 'w1' } });
 $got = $t->run({ env => \%env }, $bkctl, 'run', '--pool', 'p', '--', 'touch',
     $t->dir . '/touched');
-ok($got->{rc} == 125 && !-e $t->dir . '/touched',
-    'run: a worker that is not ready: nothing is run');
-like($got->{err}, qr{worker w1 of pool default/p is still starting\n +give it},
+ok($got->{rc} == 0 && -e $t->dir . '/touched',
+    'run: a worker that is not ready: the gateway holds connections');
+like($got->{err}, qr/^bkctl: worker w1 of pool default\/p is still starting; /m,
     '... said');
 like($t->read('slow.req'), qr/release.*\Q$token\E|\Q$token\E.*release/,
     '... and given back');

@@ -25,7 +25,7 @@ for my $verb (@verbs) {
         =~ /^  (--[\w-]+)/mg];
 }
 
-plan tests => 3 * 2 + @verbs + 10;
+plan tests => 3 * 2 + @verbs + 13;
 
 cmp_ok(scalar @verbs, '>=', 16, 'help lists the verbs');
 
@@ -67,6 +67,7 @@ is(complete('bkctl', 'allocate', '--out', $t->dir . '/ad'), $t->dir . '/adir',
 $t->write('rules', encode_json([
     { on => 'pools', json => [{ name => 'default/demo' },
         { name => 'team/b' }] },
+    { on => 'workers', json => [{ name => 'w1' }, { name => 'w2' }] },
     { on => 'allocations', json => [{ id => '0123456789ab' }] }]));
 $t->start('fake', {}, "$FindBin::Bin/lib/fake_api", $t->dir . '/api.sock',
     $t->dir . '/rules', $t->dir . '/log');
@@ -75,6 +76,10 @@ $t->wait_for(sub { -S $t->dir . '/api.sock' }, 10, 'the API');
 is(complete('bkctl', 'allocate', '--pool', ''), 'default/demo team/b',
     'bash: pools of the API');
 is(complete('bkctl', 'revoke', '01'), '0123456789ab', 'bash: ids');
+is(complete('bkctl', 'drain', ''), 'w1 w2', 'bash: workers');
+is(complete('bkctl', 'sessions', '--worker', 'w2'), 'w2', 'bash: of a flag');
+is(complete('bkctl', 'sessions', '--allocation', ''), '0123456789ab',
+    'bash: ids of a flag');
 is($t->run({ env => \%env }, $bkctl, 'pools', '--names')->{out},
     "default/demo\nteam/b\n", 'pools --names');
 

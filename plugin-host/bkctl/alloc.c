@@ -1,5 +1,5 @@
 /*
- * The requests of an allocation's life: allocate, renew, release.
+ * The requests of an allocation's life: allocate, look up, renew, release.
  *
  * Waiting for a worker outlives plugin-host: where it goes away and comes
  * back within the wait, the request is made again.  The first attempt to
@@ -14,11 +14,16 @@
 #include "duration.h"
 
 
-#define BK_ALLOC_SLACK_MS  15000    /* for an answer, after the wait */
+#define BK_ALLOC_SLACK_MS   15000   /* for an answer, after the wait */
+#define BK_ALLOC_LOOKUP_MS  2000
 
+
+#define BK_ALLOC_WHY_MS    2000     /* how often it is asked what is up */
 
 typedef struct {
+    const bk_args_t *args;
     bk_progress_t    progress;
+    uint64_t         why_at;    /* next time; monotonic */
     int              fd;
     int            (*stop)(void *data);
     void            *data;
@@ -29,6 +34,11 @@ static json_t *bk_alloc_body(const bk_args_t *args);
 static int bk_alloc_again(const bk_api_reply_t *r, int met);
 static int bk_alloc_tick(void *data);
 static int bk_alloc_sleep(bk_alloc_wait_t *w, uint64_t ms);
+static int bk_alloc_stop(void *data);
+static void bk_alloc_why(bk_alloc_wait_t *w);
+static void bk_alloc_why_text(bk_alloc_wait_t *w, const json_t *workers);
+static void bk_alloc_waited(const bk_alloc_wait_t *w, const char *pool,
+    const json_t *answer);
 
 
 int
@@ -49,9 +59,12 @@ bk_alloc_new(const bk_args_t *args, int fd, int (*stop)(void *data),
         bk_duration_parse(args->wait, strlen(args->wait), &wait);
     }
 
+    memset(&w, 0, sizeof(bk_alloc_wait_t));
+    w.args = args;
     w.fd = fd;
     w.stop = stop;
     w.data = data;
+    w.why_at = bk_now_ms() + 1000;
     bk_progress_start(&w.progress, "waiting for a worker of pool %s",
                       bk_alloc_pool(args, pool, sizeof(pool)));
 
@@ -111,6 +124,7 @@ bk_alloc_new(const bk_args_t *args, int fd, int (*stop)(void *data),
         return BK_EXIT_FAILED;
     }
 
+    bk_alloc_waited(&w, pool, r.json);
     *answer = r.json;
     *skew_ms = r.skew_ms;
 
@@ -176,9 +190,137 @@ bk_alloc_tick(void *data)
 {
     bk_alloc_wait_t  *w = data;
 
+    if (bk_now_ms() >= w->why_at) {
+        bk_alloc_why(w);
+    }
+
     bk_progress_tick(&w->progress);
 
+    return bk_alloc_stop(w);
+}
+
+
+static int
+bk_alloc_stop(void *data)
+{
+    bk_alloc_wait_t  *w = data;
+
     return w->stop ? w->stop(w->data) : 0;
+}
+
+
+/*
+ * What it waits for, from the list of the pool's workers: the call that
+ * waits says nothing until it is over.  Who may not see the list, or asks an
+ * API that does not answer, waits without being told.
+ */
+
+static void
+bk_alloc_why(bk_alloc_wait_t *w)
+{
+    char              pool[700], *path, *name;
+    bk_api_reply_t    r;
+    bk_api_request_t  req = { .method = "GET", .fd = w->fd,
+                              .tick = bk_alloc_stop, .data = w,
+                              .timeout_ms = BK_ALLOC_WHY_MS };
+
+    name = bk_api_escape(bk_alloc_pool(w->args, pool, sizeof(pool)));
+
+    if (asprintf(&path, "/api/v1/workers?pool=%s", name) < 0) {
+        abort();
+    }
+
+    req.path = path;
+
+    if (bk_api_call(w->args, &req, &r) == BK_EXIT_OK
+        && json_is_array(r.json))
+    {
+        bk_alloc_why_text(w, r.json);
+        w->why_at = bk_now_ms() + BK_ALLOC_WHY_MS;
+
+    } else {
+        w->why_at = UINT64_MAX;
+    }
+
+    bk_reply_free(&r);
+    free(name);
+    free(path);
+}
+
+
+static void
+bk_alloc_why_text(bk_alloc_wait_t *w, const json_t *workers)
+{
+    char         text[200], name[80];
+    size_t       i, n, total, busy, drained, failed;
+    json_t      *worker;
+    const char  *state, *message, *last;
+
+    total = busy = drained = failed = 0;
+    last = "";
+
+    json_array_foreach(workers, i, worker) {
+        state = bk_out_string(worker, "state");
+        message = bk_out_string(worker, "message");
+
+        if (strcmp(state, "starting") == 0) {
+            snprintf(name, sizeof(name), "%s", bk_out_string(worker, "name"));
+            bk_progress_why(&w->progress, "worker %s is starting%s%s", name,
+                            *message && strcmp(message, state) != 0
+                            ? ": " : "",
+                            strcmp(message, state) != 0 ? message : "");
+            return;
+        }
+
+        total++;
+
+        if (strcmp(state, "failed") == 0) {
+            failed++;
+            last = message;
+
+        } else if (json_is_true(json_object_get(worker, "drained"))) {
+            drained++;
+
+        } else if (bk_out_number(worker, "allocations") > 0) {
+            busy++;
+        }
+    }
+
+    n = (size_t) snprintf(text, sizeof(text), "%zu of %zu workers in use",
+                          busy, total);
+
+    if (drained > 0) {
+        n += (size_t) snprintf(text + n, sizeof(text) - n, ", %zu drained",
+                               drained);
+    }
+
+    if (failed > 0) {
+        snprintf(text + n, sizeof(text) - n, ", %zu failed: %s", failed,
+                 last);
+    }
+
+    bk_progress_why(&w->progress, "%s", text);
+}
+
+
+/* Said when there was something to wait for, and when it was long. */
+
+static void
+bk_alloc_waited(const bk_alloc_wait_t *w, const char *pool,
+    const json_t *answer)
+{
+    char         took[32];
+    const char  *name;
+
+    if (bk_now_ms() - w->progress.start_ms < 1000) {
+        return;
+    }
+
+    name = bk_out_text(answer, "workerName");
+    bk_progress_took(&w->progress, took, sizeof(took));
+    bk_out_note("bkctl: waited %s for %sworker%s%s of pool %s%s%s", took,
+                *name ? "" : "a ", *name ? " " : "", name, pool,
+                w->progress.why[0] ? ": " : "", w->progress.why);
 }
 
 
@@ -191,7 +333,9 @@ bk_alloc_sleep(bk_alloc_wait_t *w, uint64_t ms)
     for (end = bk_now_ms() + ms; (now = bk_now_ms()) < end; /* void */ ) {
         poll(&pfd, 1, (int) (end - now < 1000 ? end - now : 1000));
 
-        if (bk_alloc_tick(w) != 0) {
+        bk_progress_tick(&w->progress);
+
+        if (bk_alloc_stop(w) != 0) {
             return -1;
         }
     }
@@ -219,13 +363,34 @@ bk_alloc_release(const bk_args_t *args, const char *token,
 
 
 int
-bk_alloc_renew(const bk_args_t *args, const char *token, int fd,
+bk_alloc_lookup(const bk_args_t *args, const char *token, int fd,
     int (*stop)(void *data), void *data, bk_api_reply_t *r)
 {
     int               rc;
     json_t           *body;
     bk_api_request_t  req = { .method = "POST",
+                              .path = "/api/v1/workers/lookup"
+                                      "?connections=1",
+                              .timeout_ms = BK_ALLOC_LOOKUP_MS,
+                              .fd = fd, .tick = stop, .data = data };
+
+    req.body = body = json_pack("{s:s}", "token", token);
+    rc = bk_api_call(args, &req, r);
+    json_decref(body);
+
+    return rc;
+}
+
+
+int
+bk_alloc_renew(const bk_args_t *args, const char *token, unsigned timeout_ms,
+    int fd, int (*stop)(void *data), void *data, bk_api_reply_t *r)
+{
+    int               rc;
+    json_t           *body;
+    bk_api_request_t  req = { .method = "POST",
                               .path = "/api/v1/workers/renew",
+                              .timeout_ms = timeout_ms,
                               .fd = fd, .tick = stop, .data = data };
 
     req.body = body = json_pack("{s:s, s:s*}", "token", token,

@@ -7,7 +7,6 @@
  * looks like a token is never repeated.
  */
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,8 +21,7 @@
 #define BK_FLAG_STRING    2
 #define BK_FLAG_DURATION  3
 #define BK_FLAG_PAIR      4
-
-#define BK_WORD_MAX       31
+#define BK_FLAG_MAYBE     5     /* a duration, which may be left out */
 
 
 static int bk_args_token(const char *arg);
@@ -82,9 +80,30 @@ const bk_flag_t  bk_flags[] = {
       BK_ARG(token_file), NULL,
       "alloc.json or a file with the token alone; - is stdin" },
 
-    { "reason", "TEXT", BK_FLAG_STRING, BK_TAKES_REASON,
+    { "reason", "TEXT", BK_FLAG_STRING, BK_TAKES_REASON|BK_TAKES_DRAIN,
       BK_ARG(reason), NULL,
       "why; the person whose build it is reads it" },
+
+    { "wait", "[TIME]", BK_FLAG_MAYBE, BK_TAKES_DRAIN,
+      BK_ARG(wait), NULL,
+      "until nothing runs on it any more, or for this time" },
+
+    { "undo", NULL, BK_FLAG_SWITCH, BK_TAKES_DRAIN,
+      BK_ARG(undo), NULL,
+      "take the worker back" },
+
+    { "allocation", "ID", BK_FLAG_STRING, BK_TAKES_SESSIONS,
+      BK_ARG(allocation), NULL,
+      "only of this allocation" },
+
+    { "worker", "WORKER", BK_FLAG_STRING, BK_TAKES_SESSIONS,
+      BK_ARG(worker), NULL,
+      "only of this worker" },
+
+    { "watch", NULL, BK_FLAG_SWITCH, BK_TAKES_SESSIONS,
+      BK_ARG(watch), NULL,
+      "go on until Ctrl-C; changes, a line each, where stdout is no terminal"
+    },
 
     { "table", "PATH", BK_FLAG_STRING, BK_TAKES_TABLE,
       BK_ARG(table), "BKCTL_TABLE",
@@ -174,6 +193,7 @@ static int
 bk_args_flag(bk_args_t *args, int argc, char **argv, int *i)
 {
     size_t            len;
+    uint64_t          ms;
     const char       *name, *value, *like;
     const bk_flag_t  *f;
 
@@ -220,6 +240,18 @@ bk_args_flag(bk_args_t *args, int argc, char **argv, int *i)
         return bk_args_set(args, f, NULL);
     }
 
+    if (f->type == BK_FLAG_MAYBE) {
+        args->patient = 1;
+
+        if (value == NULL && (*i + 1 >= argc
+                              || bk_duration_parse(argv[*i + 1],
+                                                   strlen(argv[*i + 1]), &ms)
+                                 != 0))
+        {
+            return 0;
+        }
+    }
+
     if (value == NULL) {
         if (*i + 1 >= argc) {
             bk_args_usage(args->verb, "\"--%s\" needs a value: --%s %s",
@@ -253,6 +285,7 @@ bk_args_set(bk_args_t *args, const bk_flag_t *f, const char *value)
     switch (f->type) {
 
     case BK_FLAG_DURATION:
+    case BK_FLAG_MAYBE:
 
         if (bk_duration_parse(value, strlen(value), &ms) != 0) {
             bk_args_usage(args->verb, "\"%s\" is no duration for \"--%s\"; "
@@ -399,10 +432,10 @@ bk_args_find(const bk_verb_t *verb, const char *name, size_t len)
 static const char *
 bk_args_like(const bk_verb_t *verb, const char *name, size_t len)
 {
-    char              word[BK_WORD_MAX + 1];
+    char              word[BK_ARGS_WORD_MAX + 1];
     const bk_flag_t  *f;
 
-    if (len > BK_WORD_MAX) {
+    if (len > BK_ARGS_WORD_MAX) {
         return NULL;
     }
 
@@ -416,111 +449,4 @@ bk_args_like(const bk_verb_t *verb, const char *name, size_t len)
     }
 
     return NULL;
-}
-
-
-/*
- * At most two letters changed, added, lost or swapped (one in short words),
- * or the beginning of it.
- */
-
-int
-bk_args_alike(const char *a, const char *b)
-{
-    int     d[BK_WORD_MAX + 2][BK_WORD_MAX + 2], best;
-    size_t  i, j, n, m;
-
-    n = strlen(a);
-    m = strlen(b);
-
-    if (n == 0 || n > BK_WORD_MAX || m > BK_WORD_MAX) {
-        return 0;
-    }
-
-    if (n >= 3 && strncmp(a, b, n) == 0) {
-        return 1;
-    }
-
-    for (i = 0; i <= n; i++) {
-        for (j = 0; j <= m; j++) {
-            if (i == 0 || j == 0) {
-                d[i][j] = (int) (i + j);
-                continue;
-            }
-
-            best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-
-            if (d[i - 1][j] + 1 < best) {
-                best = d[i - 1][j] + 1;
-            }
-
-            if (d[i][j - 1] + 1 < best) {
-                best = d[i][j - 1] + 1;
-            }
-
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]
-                && d[i - 2][j - 2] + 1 < best)
-            {
-                best = d[i - 2][j - 2] + 1;
-            }
-
-            d[i][j] = best;
-        }
-    }
-
-    return d[n][m] <= (m < 5 ? 1 : 2);
-}
-
-
-void
-bk_args_help(FILE *f, const bk_verb_t *verb)
-{
-    char              left[64];
-    const bk_flag_t  *flag;
-
-    fprintf(f, "usage: bkctl %s [flags]%s%s\n\n%s\n", verb->name,
-            *verb->operands ? " " : "", verb->operands,
-            *verb->details ? verb->details : verb->summary);
-
-    if (*verb->details == '\0') {
-        fputc('\n', f);
-    }
-
-    for (flag = bk_flags; flag->name; flag++) {
-        if (!bk_args_takes(verb, flag)) {
-            continue;
-        }
-
-        snprintf(left, sizeof(left), "--%s%s%s", flag->name,
-                 flag->value ? " " : "", flag->value ? flag->value : "");
-        fprintf(f, "  %-18s %s", left, flag->help);
-
-        if (flag->env) {
-            fprintf(f, " [%s]", flag->env);
-        }
-
-        fputc('\n', f);
-    }
-}
-
-
-int
-bk_args_usage(const bk_verb_t *verb, const char *fmt, ...)
-{
-    char     text[600];
-    va_list  ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-
-    bk_out_error("%s", text);
-
-    if (verb) {
-        bk_out_hint("usage: bkctl %s [flags]%s%s (more: bkctl %s --help)",
-                    verb->name, *verb->operands ? " " : "", verb->operands,
-                    verb->name);
-    }
-
-    return BK_EXIT_USAGE;
 }

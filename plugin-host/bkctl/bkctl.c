@@ -44,7 +44,8 @@ const bk_verb_t  bk_verbs[] = {
       "Allocates, runs CMD with BUILDKIT_HOST and BKCTL_TLS_DIR set, renews\n"
       "while it runs, releases at the end.  Exits with CMD's status, or 125\n"
       "when CMD was never started.  BKCTL_TLS_DIR holds ca.pem, cert.pem and\n"
-      "key.pem, as buildctl --tlsdir wants them.\n",
+      "key.pem, as buildctl --tlsdir wants them.  Says what a connection\n"
+      "waits for, and why the allocation ended when CMD fails after that.\n",
       BK_TAKES_SESSION, 1, -1, bk_cmd_run },
 
     { "buildctl", "-- ARGS ...", "run buildctl on a worker of the pool",
@@ -71,8 +72,17 @@ const bk_verb_t  bk_verbs[] = {
 
     { "revoke", "ID", "end somebody's allocation, with a reason",
       "ID is what `bkctl allocations` shows.  The reason is what the person\n"
-      "at the other end reads, so it must be given.\n",
+      "at the other end reads, so it must be given.  Prints how many\n"
+      "connections were cut.\n",
       BK_TAKES_API|BK_TAKES_REASON|BK_TAKES_JSON, 1, 1, bk_cmd_revoke },
+
+    { "drain", "WORKER", "take a worker out of service, ending no build",
+      "It gets no new allocations; builds that run on it go on, new\n"
+      "connections are refused with the reason and where to go.  Prints how\n"
+      "many builds still run; with --wait it shows them until none is left.\n"
+      "--undo takes the worker back.\n",
+      BK_TAKES_API|BK_TAKES_DRAIN|BK_TAKES_FILTER|BK_TAKES_JSON, 1, 1,
+      bk_cmd_drain },
 
     { "status", "", "how the gateway is",
       "Health checks, endpoint, pools, workers, allocations, and the route\n"
@@ -87,6 +97,13 @@ const bk_verb_t  bk_verbs[] = {
 
     { "allocations", "", "list allocations, the ended ones too", "",
       BK_TAKES_LIST, 0, 0, bk_cmd_allocations },
+
+    { "sessions", "", "list the connections at the gateways",
+      "Those that wait for their worker too.  --watch shows them as they come\n"
+      "and go until Ctrl-C: the list again each second on a terminal, else a\n"
+      "line for each change.\n",
+      BK_TAKES_API|BK_TAKES_JSON|BK_TAKES_FILTER|BK_TAKES_SESSIONS, 0, 0,
+      bk_cmd_sessions },
 
     { "routes", "", "print the route table that nginx reads",
       "Reads the table's file itself; plugin-host need not run.\n",

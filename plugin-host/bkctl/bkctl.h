@@ -50,6 +50,8 @@
 #define BK_TAKES_FILTER      0x0100     /* --pool of a list */
 #define BK_TAKES_NAMES       0x0200
 #define BK_TAKES_COMMAND     0x0400     /* all after -- is not ours */
+#define BK_TAKES_SESSIONS    0x0800
+#define BK_TAKES_DRAIN       0x1000
 
 typedef struct bk_args_s  bk_args_t;
 
@@ -80,10 +82,15 @@ struct bk_args_s {
     const char        *token_file;
     const char        *reason;
     const char        *table;
+    const char        *allocation;
+    const char        *worker;
     const char        *metadata[BK_METADATA_MAX];   /* "key=value" */
     int                nmetadata;
     int                json;
     int                names;
+    int                watch;
+    int                undo;
+    int                patient;     /* --wait, with or without a time */
     int                help;
 
     int                argc;    /* operands */
@@ -98,7 +105,9 @@ extern const bk_verb_t  bk_verbs[];     /* ended by a NULL name */
 const bk_verb_t *bk_verb_find(const char *name);
 
 
-/* args.c */
+/* args.c, args_text.c */
+
+#define BK_ARGS_WORD_MAX  31        /* longer ones are like nothing */
 
 typedef struct {
     const char  *name;          /* without the dashes */
@@ -210,6 +219,7 @@ void bk_rows_free(bk_rows_t **rows);
 /* "waiting for a worker of pool default/demo ... 3s" on stderr */
 typedef struct {
     char      text[400];
+    char      why[200];     /* ": <why>" follows, when it is known */
     uint64_t  start_ms;
     uint64_t  next_ms;
     int       shown;
@@ -218,7 +228,15 @@ typedef struct {
 void bk_progress_start(bk_progress_t *p, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void bk_progress_tick(bk_progress_t *p);
+/* A new one is shown at once where lines are printed. */
+void bk_progress_why(bk_progress_t *p, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* "12s": since the start, whole seconds */
+char *bk_progress_took(const bk_progress_t *p, char *buf, size_t size);
 void bk_progress_end(bk_progress_t *p);
+
+
+/* units.c */
 
 /* Monotonic and Unix time in milliseconds. */
 uint64_t bk_now_ms(void);
@@ -228,6 +246,8 @@ int64_t bk_time_parse(const char *s);
 /* "2026-11-21T08:00:00Z (in 59m)"; buf has 64 bytes at least. */
 char *bk_time_relative(const char *rfc3339, char *buf, size_t size);
 char *bk_time_short(const char *rfc3339, char *buf, size_t size);
+/* "1.5G" */
+char *bk_bytes_short(long long n, char *buf, size_t size);
 char *bk_time_format(int64_t unix_ms, char *buf, size_t size);
 
 
@@ -271,7 +291,12 @@ int bk_alloc_new(const bk_args_t *args, int fd, int (*stop)(void *data),
     void *data, json_t **answer, int64_t *skew_ms);
 int bk_alloc_release(const bk_args_t *args, const char *token,
     unsigned timeout_ms, bk_api_reply_t *r);
-int bk_alloc_renew(const bk_args_t *args, const char *token, int fd,
+/* timeout_ms 0: the usual one */
+int bk_alloc_renew(const bk_args_t *args, const char *token,
+    unsigned timeout_ms, int fd, int (*stop)(void *data), void *data,
+    bk_api_reply_t *r);
+/* How it is, and how many of its connections are held and live. */
+int bk_alloc_lookup(const bk_args_t *args, const char *token, int fd,
     int (*stop)(void *data), void *data, bk_api_reply_t *r);
 /* The address that clients use: "tcp://host:port". */
 const char *bk_alloc_endpoint(const json_t *answer);
@@ -284,7 +309,7 @@ void bk_alloc_warn(const json_t *answer);
 char *bk_alloc_pool(const bk_args_t *args, char *buf, size_t size);
 
 
-/* session.c: a command that runs inside an allocation. */
+/* session.c, renewal.c, vigil.c: a command that runs in an allocation. */
 
 typedef struct {
     const bk_args_t  *args;
@@ -297,7 +322,17 @@ typedef struct {
     int               status;           /* as waitpid() gave it */
     int               interrupted;      /* a signal came while none ran */
     int64_t           skew_ms;
-    uint64_t          renew_at;         /* monotonic; 0: never again */
+
+    /* times are monotonic; 0: never again */
+    uint64_t          renew_at;
+    uint64_t          renew_pause;      /* after a failure; ms */
+    char              renew_error[640]; /* what was said last */
+    uint64_t          look_at;
+    uint64_t          born_ms;          /* of the command */
+    uint64_t          held_ms;          /* since when a connection waits */
+    uint64_t          say_at;           /* again, if nothing changes */
+    char              said[400];        /* what it waits for */
+    char              epitaph[700];     /* the last line, when it failed */
 } bk_session_t;
 
 /* Allocates, writes the files, sets the environment; 0 or an exit code. */
@@ -315,6 +350,21 @@ int bk_session_quiet(bk_session_t *s, char *const *argv, const char *what,
     unsigned timeout_ms);
 /* Releases and removes the files.  Call it even when open() failed. */
 void bk_session_close(bk_session_t *s);
+
+/* For the requests of a session: takes its signals; not 0: give up. */
+int bk_session_busy(void *data);
+
+/* renewal.c: sets s->renew_at; renews, and sets it again */
+void bk_renewal_schedule(bk_session_t *s);
+void bk_renewal_run(bk_session_t *s);
+
+/*
+ * vigil.c: how the allocation is doing while a command runs, in s->look_at;
+ * and, when it failed, whether that was the allocation's fault.
+ */
+void bk_vigil_begin(bk_session_t *s);
+void bk_vigil_look(bk_session_t *s);
+void bk_vigil_end(bk_session_t *s, int rc);
 
 /* Where a program is: env names a variable that wins over PATH; NULL. */
 char *bk_session_program(const char *env, const char *name);
@@ -361,6 +411,8 @@ int bk_list_get(const bk_args_t *args, const char *path, json_t **json);
 
 int bk_list(const bk_args_t *args, const char *path,
     void (*print)(const bk_args_t *args, const json_t *array));
+/* A list, or an object with one list in it; NULL: neither. */
+const json_t *bk_list_array(const json_t *json);
 void bk_list_pools(const bk_args_t *args, const json_t *array);
 void bk_list_workers(const bk_args_t *args, const json_t *array);
 void bk_list_allocations(const bk_args_t *args, const json_t *array);
@@ -373,6 +425,7 @@ int bk_cmd_allocations(const bk_args_t *args);
 int bk_cmd_build(const bk_args_t *args);
 int bk_cmd_buildctl(const bk_args_t *args);
 int bk_cmd_completion(const bk_args_t *args);
+int bk_cmd_drain(const bk_args_t *args);
 int bk_cmd_env(const bk_args_t *args);
 int bk_cmd_help(const bk_args_t *args);
 int bk_cmd_pools(const bk_args_t *args);
@@ -381,6 +434,7 @@ int bk_cmd_renew(const bk_args_t *args);
 int bk_cmd_revoke(const bk_args_t *args);
 int bk_cmd_routes(const bk_args_t *args);
 int bk_cmd_run(const bk_args_t *args);
+int bk_cmd_sessions(const bk_args_t *args);
 int bk_cmd_status(const bk_args_t *args);
 int bk_cmd_version(const bk_args_t *args);
 int bk_cmd_workers(const bk_args_t *args);

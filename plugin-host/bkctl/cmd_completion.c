@@ -2,8 +2,8 @@
  * bkctl completion: scripts for bash, zsh and fish.
  *
  * Verbs and flags are put in from the same tables that parse them; names of
- * pools, ids of allocations are asked for when TAB is pressed, briefly and
- * in silence.
+ * pools and workers, ids of allocations are asked for when TAB is pressed,
+ * briefly and in silence.
  */
 
 #include <string.h>
@@ -42,13 +42,21 @@ bk_cmd_completion(const bk_args_t *args)
 }
 
 
-/* What a flag's value is: "pool", "file", "dir" or "". */
+/* What a flag's value is: a list of the API, "file", "dir" or "". */
 
 static const char *
 bk_completion_kind(const bk_flag_t *f)
 {
     if (strcmp(f->name, "pool") == 0) {
-        return "pool";
+        return "pools";
+    }
+
+    if (strcmp(f->name, "worker") == 0) {
+        return "workers";
+    }
+
+    if (strcmp(f->name, "allocation") == 0) {
+        return "allocations";
     }
 
     if (strcmp(f->name, "out") == 0) {
@@ -88,6 +96,10 @@ bk_completion_bash(void)
            "    case $prev in\n"
            "    --pool) COMPREPLY=($(compgen -W \"$(bkctl pools --names "
            "2>/dev/null)\" -- \"$cur\")); return ;;\n"
+           "    --worker) COMPREPLY=($(compgen -W \"$(bkctl workers --names "
+           "2>/dev/null)\" -- \"$cur\")); return ;;\n"
+           "    --allocation) COMPREPLY=($(compgen -W \"$(bkctl allocations "
+           "--names 2>/dev/null)\" -- \"$cur\")); return ;;\n"
            "    --out) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n"
            "    --table|--token-file) COMPREPLY=($(compgen -f -- \"$cur\"));"
            " return ;;\n"
@@ -106,6 +118,8 @@ bk_completion_bash(void)
            "    case $verb:$cur in\n"
            "    *:-*) ;;\n"
            "    revoke:*) words=\"$(bkctl allocations --names "
+           "2>/dev/null)\" ;;\n"
+           "    drain:*) words=\"$(bkctl workers --names "
            "2>/dev/null)\" ;;\n"
            "    completion:*) words='bash zsh fish' ;;\n"
            "    help:*) words='");
@@ -150,7 +164,9 @@ bk_completion_zsh(void)
     printf("#compdef bkctl\n\n"
            "_bkctl_pools() { compadd -- ${(f)\"$(bkctl pools --names "
            "2>/dev/null)\"} }\n"
-           "_bkctl_ids() { compadd -- ${(f)\"$(bkctl allocations --names "
+           "_bkctl_allocations() { compadd -- ${(f)\"$(bkctl allocations "
+           "--names 2>/dev/null)\"} }\n"
+           "_bkctl_workers() { compadd -- ${(f)\"$(bkctl workers --names "
            "2>/dev/null)\"} }\n"
            "_bkctl_verbs() {\n    local -a verbs\n    verbs=(\n");
 
@@ -183,10 +199,19 @@ bk_completion_zsh(void)
 
             if (f->value) {
                 kind = bk_completion_kind(f);
-                printf(":%s:%s", f->value,
-                       strcmp(kind, "pool") == 0 ? "_bkctl_pools"
-                       : strcmp(kind, "dir") == 0 ? "_files -/"
-                       : strcmp(kind, "file") == 0 ? "_files" : "");
+                /* [TIME]: may be left out */
+                printf("%s:%s:", *f->value == '[' ? ":" : "",
+                       *f->value == '[' ? "TIME" : f->value);
+
+                if (strcmp(kind, "dir") == 0) {
+                    printf("_files -/");
+
+                } else if (strcmp(kind, "file") == 0) {
+                    printf("_files");
+
+                } else if (*kind) {
+                    printf("_bkctl_%s", kind);
+                }
             }
 
             putchar('\'');
@@ -199,7 +224,10 @@ bk_completion_zsh(void)
             printf(" \\\n            '1:file:_files'");
 
         } else if (v->takes & BK_TAKES_REASON) {
-            printf(" \\\n            '1:id:_bkctl_ids'");
+            printf(" \\\n            '1:id:_bkctl_allocations'");
+
+        } else if (v->takes & BK_TAKES_DRAIN) {
+            printf(" \\\n            '1:worker:_bkctl_workers'");
 
         } else if (strcmp(v->name, "completion") == 0) {
             printf(" \\\n            '1:shell:(bash zsh fish)'");
@@ -243,10 +271,18 @@ bk_completion_fish(void)
             printf("complete -c bkctl -n '__fish_seen_subcommand_from %s' "
                    "-l %s", v->name, f->name);
 
-            if (f->value) {
-                printf(strcmp(kind, "pool") == 0
-                       ? " -x -a '(bkctl pools --names 2>/dev/null)'"
-                       : *kind ? " -r -F" : " -x");
+            if (f->value && *f->value != '[') {
+                if (*kind == '\0') {
+                    printf(" -x");
+
+                } else if (strcmp(kind, "dir") == 0
+                           || strcmp(kind, "file") == 0)
+                {
+                    printf(" -r -F");
+
+                } else {
+                    printf(" -x -a '(bkctl %s --names 2>/dev/null)'", kind);
+                }
             }
 
             printf(" -d '");
@@ -257,6 +293,8 @@ bk_completion_fish(void)
 
     printf("complete -c bkctl -n '__fish_seen_subcommand_from revoke' -a "
            "'(bkctl allocations --names 2>/dev/null)'\n"
+           "complete -c bkctl -n '__fish_seen_subcommand_from drain' -a "
+           "'(bkctl workers --names 2>/dev/null)'\n"
            "complete -c bkctl -n '__fish_seen_subcommand_from completion' "
            "-a 'bash zsh fish'\n"
            "complete -c bkctl -n '__fish_seen_subcommand_from release renew' "

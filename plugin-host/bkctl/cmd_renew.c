@@ -25,7 +25,7 @@ bk_cmd_renew(const bk_args_t *args)
         return rc;
     }
 
-    rc = bk_alloc_renew(args, t.token, -1, NULL, NULL, &r);
+    rc = bk_alloc_renew(args, t.token, 0, -1, NULL, NULL, &r);
     rc = rc == BK_EXIT_OK ? bk_renew_done(args, &t, r.json)
                           : bk_reply_complain(&r);
 

@@ -6,6 +6,9 @@
 #include "bkctl.h"
 
 
+static void bk_revoke_print(const char *id, const json_t *json);
+
+
 int
 bk_cmd_revoke(const bk_args_t *args)
 {
@@ -54,7 +57,7 @@ bk_cmd_revoke(const bk_args_t *args)
         bk_out_json(r.json);
 
     } else {
-        printf("revoked %.12s\n", id);
+        bk_revoke_print(id, r.json);
     }
 
     bk_reply_free(&r);
@@ -63,4 +66,29 @@ bk_cmd_revoke(const bk_args_t *args)
     free(path);
 
     return rc;
+}
+
+
+static void
+bk_revoke_print(const char *id, const json_t *json)
+{
+    long long  cut, left;
+
+    /* an older API does not say */
+    if (!json_is_integer(json_object_get(json, "connectionsCut"))) {
+        printf("revoked %.12s\n", id);
+        return;
+    }
+
+    cut = bk_out_number(json, "connectionsCut");
+    left = bk_out_number(json, "connectionsLeft");
+
+    printf("revoked %.12s: %lld connection%s cut\n", id, cut,
+           cut == 1 ? "" : "s");
+
+    if (left > 0) {
+        bk_out_note("bkctl: warning: %lld connection%s not cut so far; look "
+                    "again: bkctl sessions --allocation %.12s", left,
+                    left == 1 ? " is" : "s are", id);
+    }
 }

@@ -12,7 +12,6 @@
 
 
 static char *bk_list_path(const bk_args_t *args, const char *path);
-static const json_t *bk_list_array(const json_t *json);
 static int bk_list_match(const bk_args_t *args, const json_t *item,
     const char *key);
 static char *bk_list_count(const json_t *item, const char *key, char *buf,
@@ -110,9 +109,7 @@ bk_list_path(const bk_args_t *args, const char *path)
 }
 
 
-/* A list, or an object with one list in it. */
-
-static const json_t *
+const json_t *
 bk_list_array(const json_t *json)
 {
     json_t      *value;

@@ -1,5 +1,5 @@
 /*
- * Everything that people read: errors, progress, tables, times.
+ * Everything that people read: errors, progress, tables.
  *
  * The only file that knows whether there is a terminal.  What came from the
  * API or the route table is cleaned of control bytes before it is shown to
@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bkctl.h"
@@ -275,16 +274,21 @@ bk_rows_free(bk_rows_t **rows)
 static const char *
 bk_out_state_colour(const char *state)
 {
-    if (strcmp(state, "ready") == 0 || strcmp(state, "ok") == 0) {
+    if (strcmp(state, "ready") == 0 || strcmp(state, "ok") == 0
+        || strcmp(state, "live") == 0)
+    {
         return "\033[32m";
     }
 
-    if (strcmp(state, "failed") == 0 || strcmp(state, "revoked") == 0) {
+    if (strcmp(state, "failed") == 0 || strcmp(state, "revoked") == 0
+        || strncmp(state, "cut", 3) == 0 || strncmp(state, "refused", 7) == 0)
+    {
         return "\033[31m";
     }
 
     if (strcmp(state, "starting") == 0 || strcmp(state, "queued") == 0
-        || strcmp(state, "draining") == 0)
+        || strcmp(state, "draining") == 0 || strcmp(state, "held") == 0
+        || strcmp(state, "connecting") == 0)
     {
         return "\033[33m";
     }
@@ -324,20 +328,50 @@ bk_progress_tick(bk_progress_t *p)
         return;
     }
 
-    bk_duration_format((now - p->start_ms) / 1000 * 1000, took,
-                       sizeof(took));
+    bk_progress_took(p, took, sizeof(took));
 
     if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r%s ... %s\033[K", p->text, took);
+        fprintf(stderr, "\r%s%s%s ... %s\033[K", p->text,
+                p->why[0] ? ": " : "", p->why, took);
         p->next_ms = now + 1000;
 
     } else {
-        fprintf(stderr, "%s ... %s\n", p->text, took);
+        fprintf(stderr, "%s%s%s ... %s\n", p->text, p->why[0] ? ": " : "",
+                p->why, took);
         p->next_ms = now + BK_PROGRESS_PLAIN;
     }
 
     fflush(stderr);
     p->shown = 1;
+}
+
+
+void
+bk_progress_why(bk_progress_t *p, const char *fmt, ...)
+{
+    char     why[sizeof(p->why)];
+    va_list  ap;
+
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof(why), fmt, ap);
+    va_end(ap);
+
+    if (strcmp(bk_out_clean(why), p->why) != 0) {
+        memcpy(p->why, why, sizeof(why));
+
+        if (p->shown) {
+            p->next_ms = 0;
+        }
+    }
+}
+
+
+char *
+bk_progress_took(const bk_progress_t *p, char *buf, size_t size)
+{
+    bk_duration_format((bk_now_ms() - p->start_ms) / 1000 * 1000, buf, size);
+
+    return buf;
 }
 
 
@@ -349,116 +383,4 @@ bk_progress_end(bk_progress_t *p)
     }
 
     p->shown = 0;
-}
-
-
-/* --- time --- */
-
-uint64_t
-bk_now_ms(void)
-{
-    struct timespec  ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
-}
-
-
-int64_t
-bk_unix_ms(void)
-{
-    struct timespec  ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-
-    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-
-int64_t
-bk_time_parse(const char *s)
-{
-    time_t       t;
-    struct tm    tm;
-    const char  *end;
-
-    memset(&tm, 0, sizeof(tm));
-    end = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
-
-    if (end == NULL) {
-        return -1;
-    }
-
-    if (*end == '.') {
-        end += 1 + strspn(end + 1, "0123456789");
-    }
-
-    if (strcmp(end, "Z") != 0 && strcmp(end, "+00:00") != 0) {
-        return -1;
-    }
-
-    t = timegm(&tm);
-
-    return t < 0 ? -1 : (int64_t) t * 1000;
-}
-
-
-char *
-bk_time_format(int64_t unix_ms, char *buf, size_t size)
-{
-    time_t     t;
-    struct tm  tm;
-
-    t = (time_t) (unix_ms / 1000);
-
-    if (gmtime_r(&t, &tm) == NULL
-        || strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-    {
-        snprintf(buf, size, "?");
-    }
-
-    return buf;
-}
-
-
-/* "in 59m": for tables, whose JSON has the exact time. */
-
-char *
-bk_time_short(const char *rfc3339, char *buf, size_t size)
-{
-    char     took[32];
-    int64_t  at, left;
-
-    at = bk_time_parse(rfc3339);
-
-    if (at < 0) {
-        snprintf(buf, size, "%s", *rfc3339 ? rfc3339 : "never");
-        return bk_out_clean(buf);
-    }
-
-    left = at - bk_unix_ms();
-    bk_duration_format((uint64_t) (left < 0 ? -left : left) / 1000 * 1000,
-                       took, sizeof(took));
-    snprintf(buf, size, left < 0 ? "%s ago" : "in %s", took);
-
-    return buf;
-}
-
-
-char *
-bk_time_relative(const char *rfc3339, char *buf, size_t size)
-{
-    char  left[48];
-
-    bk_time_short(rfc3339, left, sizeof(left));
-
-    if (bk_time_parse(rfc3339) < 0) {
-        snprintf(buf, size, "%s", left);
-
-    } else {
-        snprintf(buf, size, "%s (%s)", rfc3339, left);
-    }
-
-    return bk_out_clean(buf);
 }

@@ -1,10 +1,11 @@
 /*
  * A command that runs inside an allocation: run, buildctl, build.
  *
- * One poll() on a signalfd and the time of the next renewal; nothing else
- * waits.  Signals are passed on to the command, but not those that the
- * terminal sent: it sent them to the command as well, and build tools take a
- * second Ctrl-C for "now at once".  Whatever happens, the allocation is
+ * One poll() on a signalfd and the times of the next renewal and of the next
+ * look at the allocation (renewal.c, vigil.c); nothing else waits.  Signals
+ * are passed on to the command, but not those that the terminal sent: it sent
+ * them to the command as well, and build tools take a second Ctrl-C for "now
+ * at once".  Whatever happens, the allocation is
  * released and the files are removed at the end.
  */
 
@@ -24,19 +25,15 @@
 
 
 #define BK_SESSION_RELEASE_MS  5000
-#define BK_SESSION_RENEW_MIN   1000
 #define BK_SESSION_OUTPUT_MAX  8192
 
 
 static int bk_session_block(bk_session_t *s);
 static int bk_session_signals(void *data);
-static int bk_session_renewing(void *data);
 static int bk_session_spawn(bk_session_t *s, char *const *argv, int out);
 static void bk_session_exec(bk_session_t *s, char *const *argv, int out,
     int report);
 static int bk_session_wait(bk_session_t *s, unsigned timeout_ms);
-static void bk_session_renew(bk_session_t *s);
-static void bk_session_schedule(bk_session_t *s, const json_t *answer);
 
 
 int
@@ -58,16 +55,14 @@ bk_session_open(bk_session_t *s, const bk_args_t *args)
     }
 
     bk_alloc_id(s->answer, s->id);
-    bk_session_schedule(s, s->answer);
+    bk_renewal_schedule(s);
 
     if (!bk_alloc_ready(s->answer)) {
-        bk_out_error("worker %s of pool %s is still %s",
-                     bk_out_text(s->answer, "workerName"),
-                     bk_alloc_pool(args, pool, sizeof(pool)),
-                     bk_out_string(s->answer, "state"));
-        bk_out_hint("give it more time: --wait 5m; bkctl workers says how "
-                    "it does");
-        return -1;
+        bk_out_note("bkctl: worker %s of pool %s is still %s; the gateway "
+                    "holds connections until it is ready",
+                    bk_out_text(s->answer, "workerName"),
+                    bk_alloc_pool(args, pool, sizeof(pool)),
+                    bk_out_string(s->answer, "state"));
     }
 
     if (bk_creds_write(s->dir, s->answer) != 0) {
@@ -152,11 +147,17 @@ bk_session_signals(void *data)
 int
 bk_session_run(bk_session_t *s, char *const *argv)
 {
+    int  rc;
+
     if (bk_session_spawn(s, argv, -1) != 0) {
         return BK_EXIT_NOT_STARTED;
     }
 
-    return bk_session_wait(s, 0);
+    bk_vigil_begin(s);
+    rc = bk_session_wait(s, 0);
+    bk_vigil_end(s, rc);
+
+    return rc;
 }
 
 
@@ -301,11 +302,17 @@ bk_session_wait(bk_session_t *s, unsigned timeout_ms)
         }
 
         if (s->renew_at && now >= s->renew_at) {
-            bk_session_renew(s);
+            bk_renewal_run(s);
+            continue;
+        }
+
+        if (s->look_at && now >= s->look_at) {
+            bk_vigil_look(s);
             continue;
         }
 
         next = s->renew_at && s->renew_at < end ? s->renew_at : end;
+        next = s->look_at && s->look_at < next ? s->look_at : next;
         ms = next == UINT64_MAX ? -1
              : next - now < 60000 ? (int) (next - now) : 60000;
 
@@ -317,79 +324,14 @@ bk_session_wait(bk_session_t *s, unsigned timeout_ms)
 }
 
 
-static int
-bk_session_renewing(void *data)
+int
+bk_session_busy(void *data)
 {
     bk_session_t  *s = data;
 
     bk_session_signals(s);
 
-    return s->child == 0;       /* it ended: nothing to renew for */
-}
-
-
-static void
-bk_session_renew(bk_session_t *s)
-{
-    int64_t         left;
-    bk_api_reply_t  r;
-    const char     *expires;
-
-    s->renew_at = 0;
-
-    if (bk_alloc_renew(s->args, bk_out_string(s->answer, "token"), s->sigfd,
-                       bk_session_renewing, s, &r)
-        == BK_EXIT_OK)
-    {
-        s->skew_ms = r.skew_ms;
-        json_object_update(s->answer, r.json);
-        bk_session_schedule(s, s->answer);
-        bk_creds_write(s->dir, s->answer);
-        bk_reply_free(&r);
-        return;
-    }
-
-    if (!r.aborted) {
-        bk_out_note("bkctl: warning: cannot renew the allocation %s: %s",
-                    s->id, r.error);
-
-        /* ended or unknown: the gateway tells the build itself */
-
-        if (r.status != 410 && r.status != 404) {
-            expires = bk_out_string(s->answer, "expiresAt");
-            left = bk_time_parse(expires) - bk_unix_ms() - s->skew_ms;
-
-            if (left > 0) {
-                s->renew_at = bk_now_ms()
-                              + (uint64_t) (left / 3 > BK_SESSION_RENEW_MIN
-                                            ? left / 3
-                                            : BK_SESSION_RENEW_MIN);
-            }
-        }
-    }
-
-    bk_reply_free(&r);
-}
-
-
-/* Two thirds of what is left, by the API's clock. */
-
-static void
-bk_session_schedule(bk_session_t *s, const json_t *answer)
-{
-    int64_t  at, left;
-
-    s->renew_at = 0;
-    at = bk_time_parse(bk_out_string(answer, "expiresAt"));
-
-    if (at <= 0) {
-        return;
-    }
-
-    left = (at - bk_unix_ms() - s->skew_ms) * 2 / 3;
-    s->renew_at = bk_now_ms()
-                  + (uint64_t) (left > BK_SESSION_RENEW_MIN
-                                ? left : BK_SESSION_RENEW_MIN);
+    return s->child == 0;       /* it ended: nothing to ask for any more */
 }
 
 
@@ -418,6 +360,11 @@ bk_session_close(bk_session_t *s)
 
     if (s->sigfd != -1) {
         close(s->sigfd);
+    }
+
+    /* last, so that it is what they read */
+    if (s->epitaph[0]) {
+        bk_out_error("%s", s->epitaph);
     }
 }
 

@@ -1,0 +1,189 @@
+/*
+ * What becomes of the allocation while a command runs in it.
+ *
+ * buildctl and buildx say nothing while the gateway holds their connection,
+ * and when an allocation ends they may say more than a person wants to know.
+ * So it is looked up, by its own token: each second as long as its worker is
+ * not ready or no connection has got through, seldom after that.  A line is
+ * written only while a connection waits.  An API that does not answer is none
+ * of our business here: builds go on without it.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "bkctl.h"
+#include "duration.h"
+
+
+#define BK_VIGIL_FIRST   1000       /* most commands are over by then */
+#define BK_VIGIL_OFTEN   1000
+#define BK_VIGIL_SELDOM  10000
+#define BK_VIGIL_NEW     60000      /* it may still be about to connect */
+#define BK_VIGIL_AGAIN   10000      /* the same line again */
+
+
+static int bk_vigil_ready(const json_t *look);
+static void bk_vigil_held(bk_session_t *s, const json_t *look);
+static void bk_vigil_through(bk_session_t *s, const json_t *look);
+static int bk_vigil_idle(void *data);
+
+
+void
+bk_vigil_begin(bk_session_t *s)
+{
+    s->born_ms = bk_now_ms();
+    s->look_at = s->born_ms + BK_VIGIL_FIRST;
+}
+
+
+void
+bk_vigil_look(bk_session_t *s)
+{
+    int             rc, watch;
+    uint64_t        now;
+    bk_api_reply_t  r;
+
+    s->look_at = 0;
+    rc = bk_alloc_lookup(s->args, bk_out_string(s->answer, "token"),
+                         s->sigfd, bk_session_busy, s, &r);
+    now = bk_now_ms();
+
+    if (r.status == 410 || r.status == 404) {
+        /* that is for ever, and said at the end */
+        bk_reply_free(&r);
+        return;
+    }
+
+    watch = 0;
+
+    if (rc == BK_EXIT_OK) {
+        if (bk_out_number(r.json, "held") > 0) {
+            bk_vigil_held(s, r.json);
+
+        } else {
+            bk_vigil_through(s, r.json);
+        }
+
+        watch = s->held_ms || !bk_vigil_ready(r.json)
+                || (bk_out_number(r.json, "live") == 0
+                    && now - s->born_ms < BK_VIGIL_NEW);
+    }
+
+    s->look_at = now + (watch ? BK_VIGIL_OFTEN : BK_VIGIL_SELDOM);
+    bk_reply_free(&r);
+}
+
+
+static int
+bk_vigil_ready(const json_t *look)
+{
+    const char  *state;
+
+    state = bk_out_string(look, "state");
+
+    return strcmp(state, "queued") != 0 && strcmp(state, "starting") != 0;
+}
+
+
+/* "bkctl: waiting for worker w1: starting: pulling the image (12s)" */
+
+static void
+bk_vigil_held(bk_session_t *s, const json_t *look)
+{
+    char         text[sizeof(s->said)], took[32];
+    uint64_t     now;
+    const char  *message, *state;
+
+    now = bk_now_ms();
+
+    if (!s->held_ms) {
+        s->held_ms = now;
+    }
+
+    state = bk_out_string(look, "workerState");
+    state = *state ? state : bk_out_string(look, "state");
+    message = bk_out_string(look, "workerMessage");
+
+    /* a ready one that lets people wait does not answer the gateway */
+    snprintf(text, sizeof(text), "waiting for worker %s: %s%s%s",
+             bk_out_string(look, "workerName"),
+             strcmp(state, "ready") == 0 ? "it does not answer" : state,
+             *message && strcmp(message, state) != 0 ? ": " : "",
+             strcmp(message, state) != 0 ? message : "");
+
+    if (strcmp(text, s->said) == 0 && now < s->say_at) {
+        return;
+    }
+
+    memcpy(s->said, text, sizeof(text));
+    s->say_at = now + BK_VIGIL_AGAIN;
+    bk_duration_format((now - s->held_ms) / 1000 * 1000, took, sizeof(took));
+    bk_out_note("bkctl: %s (%s)", text, took);
+}
+
+
+static void
+bk_vigil_through(bk_session_t *s, const json_t *look)
+{
+    char  took[32];
+
+    if (!s->held_ms) {
+        return;
+    }
+
+    bk_duration_format((bk_now_ms() - s->held_ms) / 1000 * 1000, took,
+                       sizeof(took));
+
+    if (bk_vigil_ready(look) && bk_out_number(look, "live") > 0) {
+        bk_out_note("bkctl: worker %s is there after %s",
+                    bk_out_text(look, "workerName"), took);
+    }
+
+    s->held_ms = 0;
+    s->said[0] = '\0';
+}
+
+
+/* The command is over; what it said may not be the reason. */
+
+void
+bk_vigil_end(bk_session_t *s, int rc)
+{
+    bk_api_reply_t  r;
+
+    s->look_at = 0;
+
+    if (rc == 0) {
+        return;
+    }
+
+    if (bk_alloc_lookup(s->args, bk_out_string(s->answer, "token"),
+                        s->sigfd, bk_vigil_idle, s, &r)
+        == BK_EXIT_OK)
+    {
+        if (strcmp(bk_out_string(r.json, "state"), "draining") == 0) {
+            snprintf(s->epitaph, sizeof(s->epitaph), "allocation %s takes no "
+                     "new connections: %s", s->id,
+                     bk_out_string(r.json, "reason"));
+        }
+
+    } else if (r.status == 410) {
+        snprintf(s->epitaph, sizeof(s->epitaph), "%s", r.error);
+    }
+
+    bk_reply_free(&r);
+}
+
+
+/* Nothing runs any more: only a signal ends this before its time. */
+
+static int
+bk_vigil_idle(void *data)
+{
+    bk_session_t  *s = data;
+
+    (void) bk_session_busy(s);
+
+    return s->interrupted;
+}

@@ -1,0 +1,154 @@
+# A peer whose host is gone without a word is noticed within
+# buildkit_peer_timeout, client or worker, idle or with data under way; one
+# that resets its connection was not gone.  The hosts are network namespaces
+# with a router between them that stops to forward.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Buildkit;
+
+BEGIN {
+    if (!$ENV{BK_NETNS}) {
+        $ENV{BK_NETNS} = 1;
+        my $can = `unshare -n sh -c 'ip link add x0 type veth peer name x1 &&
+            ip link del x0' 2>&1`;
+        plan skip_all => 'no network namespaces here' if $?;
+        exec 'unshare', '-n', $^X, $0 or die "unshare: $!";
+    }
+}
+
+plan tests => 12;
+
+my $t = Test::Buildkit->new;
+
+my ($router, $far) = map {
+    $t->start_pipe($_, 'unshare', '-n', 'sh', '-c', 'echo ready; exec cat')
+} qw(router far);
+$_->line for $router, $far;
+net();
+
+my %token = map { $_ => $t->token } qw(near far);
+my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") }
+    keys %token;
+my $w2 = $t->worker_cert('w2', 'w2.workers.buildkit.internal');
+my $worker = $t->start_pipe('worker-w2', inside($far), $t->tool('worker'),
+    '--name', 'w2', '--listen', '10.77.2.2:' . $t->port('w2'),
+    '--cert', $w2->{cert}, '--key', $w2->{key}, '--ca', $w2->{ca});
+$worker->line;
+my $table = $t->table('pool default/demo',
+    'worker default/demo w1 127.0.0.1:' . $t->worker('w1')
+        . ' w1.workers.buildkit.internal ready',
+    'worker default/demo w2 10.77.2.2:' . $t->port('w2')
+        . ' w2.workers.buildkit.internal ready',
+    "alloc token:$token{near} default/demo w1 ready 0",
+    "alloc token:$token{far} default/demo w2 ready 0");
+
+my $conf = $t->gateway_conf(server => "buildkit_peer_timeout 2s;\n");
+$conf =~ s/listen 127\.0\.0\.1:/listen 0.0.0.0:/;
+my $nginx = $t->nginx($conf);
+
+# far clients of a worker here, clients here of a far worker; each talks
+my %far = map { $_ => far_client($_) } qw(idle busy reset);
+is($_->line, 'ready', "far client $_->{name}") for @far{qw(idle busy reset)};
+my %near = map { $_ => $t->tls($cert{far}) } qw(idle busy);
+for (sort keys %near) {
+    print { $near{$_} } "hello\n";
+    like($t->read_until($near{$_}, qr/hello\n/, 10), qr/worker w2/,
+        "far worker, $_ client");
+}
+
+# a reset is an end like others, also of one that said nothing for a while
+is($far{idle}->ask('time', 20), 'later', 'longer than the time is quiet');
+$far{reset}->ask('reset');
+$t->wait_for(sub { $nginx->log =~ /bytes from\/to client:|104: Conn/ }, 10,
+    'the reset');
+unlike($nginx->log, qr/without a word/, 'all of them live');
+
+# the worker has got it, and answers when nobody is there any more
+my $w1 = $t->worker_object('w1');
+kill STOP => $w1->pid;
+$far{busy}->ask('more');
+my $before = $w1->{pid};
+forward(0);
+kill CONT => $w1->pid;
+print { $near{busy} } "more\n";
+
+my $log = $t->wait_for(sub {
+    my $text = $nginx->log;
+    return 4 <= (() = $text =~ /without a word/g) && $text;
+}, 20, 'all four to be noticed');
+is(scalar(() = $log =~ /the client is gone without a word/g), 2,
+    'two clients');
+is(scalar(() = $log =~ /the worker is gone without a word/g), 2,
+    'two workers');
+for (sort keys %near) {
+    ok($t->read_until($near{$_}, qr/\n\n\n/, 15) !~ /\n\n\n/,
+        "$_ client: its connection is closed");
+}
+is($nginx->stop, 0, 'nothing is left open');
+
+
+sub net {
+    my ($r, $f) = ($router->pid, $far->pid);
+
+    for (split /\n/, <<"END") {
+ip link set lo up
+ip link add a0 type veth peer name a1 netns $r
+ip addr add 10.77.1.1/24 dev a0
+ip link set a0 up
+ip route add 10.77.2.0/24 via 10.77.1.254
+nsenter -t $r -n ip addr add 10.77.1.254/24 dev a1
+nsenter -t $r -n ip link set a1 up
+nsenter -t $r -n ip link add b1 type veth peer name b0 netns $f
+nsenter -t $r -n ip addr add 10.77.2.254/24 dev b1
+nsenter -t $r -n ip link set b1 up
+nsenter -t $f -n ip link set lo up
+nsenter -t $f -n ip addr add 10.77.2.2/24 dev b0
+nsenter -t $f -n ip link set b0 up
+nsenter -t $f -n ip route add 10.77.1.0/24 via 10.77.2.254
+END
+        my $r = $t->run(split ' ');
+        die "$_: $r->{err}" if $r->{rc};
+    }
+    forward(1);
+
+    return;
+}
+
+sub inside { ('nsenter', '-t', $_[0]->pid, '-n') }
+
+# packets that are not forwarded are dropped without an answer
+sub forward {
+    my $r = $t->run(inside($router), 'sh', '-c',
+        "echo $_[0] >/proc/sys/net/ipv4/ip_forward");
+
+    return $r->{rc} == 0 || die $r->{err};
+}
+
+sub far_client {
+    my ($name) = @_;
+
+    return $t->start_pipe("far-$name", inside($far), $^X, '-e', <<'END',
+use IO::Socket::SSL;
+$| = 1;
+my ($addr, $ca, $cert, $key) = @ARGV;
+my $s = IO::Socket::SSL->new(PeerAddr => $addr, SSL_ca_file => $ca,
+    SSL_verifycn_scheme => 'none', SSL_cert_file => $cert,
+    SSL_key_file => $key, SSL_alpn_protocols => ['h2']) or die $SSL_ERROR;
+print $s "hello\n";
+my $text = '';
+sysread $s, $text, 100, length $text or die 'closed' while $text !~ /hello\n/;
+print "ready\n";
+while (<STDIN>) {
+    select undef, undef, undef, 3 if /time/;
+    print $s "more\n" if /more/;
+    setsockopt($s, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0) if /reset/;
+    CORE::close($s) if /reset/;
+    print "later\n";
+}
+END
+        '10.77.1.1:' . $t->port('gw'), $t->pki . '/gateway-ca.pem',
+        $cert{near}{cert}, $cert{near}{key});
+}

@@ -178,7 +178,8 @@ bk_report_header_ok(const bk_report_header_t *h, uint64_t size, bk_err_t *err)
     if (h->magic[BK_REPORT_MAGIC_LEN - 1]
         != BK_REPORT_MAGIC[BK_REPORT_MAGIC_LEN - 1])
     {
-        return bk_err_set(err, 400, "ReportVersion",
+        /* a gateway of another release, which goes on writing it */
+        return bk_err_set(err, 500, "ReportVersion",
                           "its layout is version %c, ours is %c",
                           h->magic[BK_REPORT_MAGIC_LEN - 1],
                           BK_REPORT_MAGIC[BK_REPORT_MAGIC_LEN - 1]);

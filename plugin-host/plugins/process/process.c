@@ -47,7 +47,9 @@ static const bk_option_t  bk_process_options[] = {
     { "shared", BK_OPTION_BOOL, "false",
       "a worker may serve several allocations at a time" },
     { "idle", BK_OPTION_DURATION, "10m",
-      "stops a worker so long after its last allocation; 0: never" },
+      "stops a worker so long after its last use; 0: never" },
+    { "linger", BK_OPTION_DURATION, "60s",
+      "a connection counts as use for so long after its end" },
     { "startTimeout", BK_OPTION_DURATION, "60s",
       "a worker must answer within this time" },
     { "probeInterval", BK_OPTION_DURATION, "10s",
@@ -164,6 +166,9 @@ bk_process_configure(void *ctx, const char *key, const char *value,
 
     } else if (strcmp(key, "idle") == 0) {
         p->idle_ms = strtoull(value, NULL, 10);
+
+    } else if (strcmp(key, "linger") == 0) {
+        p->linger_ms = strtoull(value, NULL, 10);
 
     } else if (strcmp(key, "startTimeout") == 0) {
         p->start_ms = strtoull(value, NULL, 10);
@@ -451,11 +456,23 @@ bk_process_event(void *ctx, const bk_event_t *event)
 
     bk_worker_t  *w;
 
-    if (event->what != BK_EVENT_ALLOCATION || p->stopping) {
+    if (p->stopping) {
         return;
     }
 
-    w = bk_process_find(p, event->alloc->pool, event->alloc->worker);
+    switch (event->what) {
+
+    case BK_EVENT_ALLOCATION:
+        w = bk_process_find(p, event->alloc->pool, event->alloc->worker);
+        break;
+
+    case BK_EVENT_USE:
+        w = bk_process_find(p, event->worker->pool, event->worker->name);
+        break;
+
+    default:
+        return;
+    }
 
     /* timers only: the model is in the middle of its change */
     if (w != NULL && w->tick != NULL) {

@@ -88,6 +88,7 @@ struct bk_process_s {
     int               stop_children;
     uint64_t          nworkers;
     uint64_t          idle_ms;
+    uint64_t          linger_ms;
     uint64_t          start_ms;
     uint64_t          probe_ms;
 
@@ -128,7 +129,8 @@ void bk_worker_init(bk_process_t *p, bk_worker_t *w, unsigned number);
 int bk_worker_begin(bk_worker_t *w, bk_err_t *err); /* adopts or puts */
 void bk_worker_free(bk_worker_t *w);
 void bk_worker_want(bk_worker_t *w, int wanted);
-void bk_worker_used(bk_worker_t *w);    /* its allocations changed */
+void bk_worker_used(bk_worker_t *w);    /* its allocations or connections
+                                           changed */
 void bk_worker_stop(bk_worker_t *w, const char *why);
 const char *bk_worker_program(const bk_worker_t *w);
 void bk_worker_put(bk_worker_t *w, int state, const char *message);

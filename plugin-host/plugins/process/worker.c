@@ -3,9 +3,9 @@
  * between them.
  *
  * A worker runs because somebody wanted it (allocate, wake) and until nobody
- * has had an allocation on it for the idle time.  When it dies or does not
- * answer it has failed, which ends its allocations with the reason; it is
- * started again, later each time, as long as it is wanted.
+ * has had an allocation or a connection on it for the idle time.  When it
+ * dies or does not answer it has failed, which ends its allocations with the
+ * reason; it is started again, later each time, as long as it is wanted.
  */
 
 #include <errno.h>

@@ -17,6 +17,7 @@
 static void bk_worker_probe(bk_worker_t *w);
 static void bk_worker_probed(void *data, const char *error);
 static uint32_t bk_worker_allocations(bk_worker_t *w);
+static uint64_t bk_worker_lingers(bk_worker_t *w, uint32_t *connections);
 
 
 void
@@ -158,17 +159,50 @@ bk_worker_allocations(bk_worker_t *w)
 }
 
 
-/* Sets or clears the idle timer, as its allocations are now. */
+/* For how long its last connection still counts. */
+
+static uint64_t
+bk_worker_lingers(bk_worker_t *w, uint32_t *connections)
+{
+    uint64_t          now, until;
+    const bk_host_t  *h;
+    bk_worker_use_t   use;
+
+    h = w->p->host;
+    *connections = 0;
+
+    if (h->worker_use(h, bk_str(w->p->pool), bk_str(w->name), &use,
+                      sizeof(use))
+        != 0)
+    {
+        return 0;
+    }
+
+    *connections = use.connections;
+
+    now = h->now_ms(h);
+    until = use.last_used_ms + w->p->linger_ms;
+
+    return use.last_used_ms != 0 && until > now ? until - now : 0;
+}
+
+
+/*
+ * Sets or clears the idle timer, as its allocations and its connections are
+ * now.  Idle begins when the last allocation has ended, and the last real
+ * connection has, and has lingered.
+ */
 
 void
 bk_worker_used(bk_worker_t *w)
 {
-    uint32_t          live;
-    uint64_t          delay;
+    uint32_t          connections, live;
+    uint64_t          delay, linger;
     const bk_host_t  *h;
 
     h = w->p->host;
     live = bk_worker_allocations(w);
+    linger = bk_worker_lingers(w, &connections);
 
     if (live > 0 && w->phase == BK_PHASE_NONE && !w->wanted
         && w->state == BK_WORKER_STOPPED && !w->p->stopping)
@@ -178,7 +212,7 @@ bk_worker_used(bk_worker_t *w)
         bk_worker_retry(w);
     }
 
-    if (live > 0
+    if (live > 0 || connections > 0
         || (w->phase == BK_PHASE_NONE && !w->wanted)
         || (w->wanted && w->p->idle_ms == 0))
     {
@@ -188,7 +222,7 @@ bk_worker_used(bk_worker_t *w)
     }
 
     if (!w->idling || !w->wanted) {
-        delay = w->wanted ? w->p->idle_ms : 0;
+        delay = linger + (w->wanted ? w->p->idle_ms : 0);
         w->idling = 1;
         h->timer_set(w->idle, delay);
     }
@@ -200,12 +234,16 @@ bk_worker_idle(void *data)
 {
     bk_worker_t *w = data;
 
+    uint32_t          connections;
     const bk_host_t  *h;
 
     h = w->p->host;
     w->idling = 0;
 
-    if (bk_worker_allocations(w) > 0 || w->p->stopping) {
+    (void) bk_worker_lingers(w, &connections);
+
+    /* whatever is in the way now will say when it ends */
+    if (bk_worker_allocations(w) > 0 || connections > 0 || w->p->stopping) {
         return;
     }
 

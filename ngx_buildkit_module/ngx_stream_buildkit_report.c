@@ -222,6 +222,7 @@ ngx_stream_buildkit_report_enter(bk_report_header_t *h,
         }
 
         ctx->dialled = 1;
+        ctx->measured = 0;
         break;
 
     case BK_PHASE_LIVE:
@@ -281,7 +282,12 @@ void
 ngx_stream_buildkit_report_connected(ngx_stream_buildkit_ctx_t *ctx,
     ngx_msec_t ms)
 {
-    ngx_stream_buildkit_report_observe(&ctx->row->connect, ms);
+    /* once for each attempt */
+
+    if (ctx->record && !ctx->measured) {
+        ctx->measured = 1;
+        ngx_stream_buildkit_report_observe(&ctx->row->connect, ms);
+    }
 }
 
 

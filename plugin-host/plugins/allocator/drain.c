@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "bk_report.h"
 
 
 /* Where a worker of that name is. */
@@ -18,6 +19,15 @@ typedef struct {
     int       found;
     char      pool[BK_TABLE_POOL_LEN];
 } bk_where_t;
+
+
+/* Who is on a worker now. */
+typedef struct {
+    const char  *pool;
+    const char  *worker;
+    unsigned     connections;
+    unsigned     builds;
+} bk_users_t;
 
 
 static void bk_drain_add(const bk_drain_t *d, void *data);
@@ -33,6 +43,8 @@ static int bk_drain_undo(bk_allocator_t *a, const char *pool,
     const char *worker, bk_err_t *err);
 static void bk_drain_answer(bk_allocator_t *a, bk_request_t *r,
     const char *pool, const char *worker);
+static int bk_drain_session(const bk_session_info_t *session, void *data);
+static int bk_drain_is(bk_str_t s, const char *name);
 
 
 /* At start, before anything is given out again. */
@@ -406,21 +418,20 @@ bk_drain_answer(bk_allocator_t *a, bk_request_t *r, const char *pool,
 {
     bk_buf_t          b;
     bk_drain_t       *d;
+    bk_users_t        users;
     const bk_host_t  *h;
-    bk_worker_use_t   use;
     bk_worker_info_t  info;
 
     h = a->host;
     b = (bk_buf_t) { NULL, 0, 0 };
-    use = (bk_worker_use_t) { .connections = 0 };
+    users = (bk_users_t) { .pool = pool, .worker = worker };
     info = (bk_worker_info_t) { .state = BK_WORKER_FREE };
 
     d = bk_drain_find(a, bk_str(pool), bk_str(worker));
 
-    if (h->worker_find(h, bk_str(pool), bk_str(worker), &info) == 0) {
-        (void) h->worker_use(h, bk_str(pool), bk_str(worker), &use,
-                             sizeof(use));
-    }
+    (void) h->worker_find(h, bk_str(pool), bk_str(worker), &info);
+    /* not worker_use(), which is up to a second old: none must mean none */
+    (void) h->session_each(h, bk_drain_session, &users);
 
     bk_buf_str(&b, "worker", worker);
     bk_buf_str(&b, "pool", pool);
@@ -428,11 +439,40 @@ bk_drain_answer(bk_allocator_t *a, bk_request_t *r, const char *pool,
     bk_buf_bool(&b, "drained", d != NULL);
     bk_buf_str(&b, "reason", d != NULL ? d->reason : "");
     bk_buf_number(&b, "allocations", info.allocations);
-    bk_buf_number(&b, "connections", use.connections);
-    bk_buf_number(&b, "builds", use.builds);
+    bk_buf_number(&b, "connections", users.connections);
+    bk_buf_number(&b, "builds", users.builds);
     bk_buf_add(&b, "}\n", 2);
 
     h->http_reply(r, 200, "application/json",
                   (bk_str_t) { b.data, b.len });
     bk_buf_free(&b);
+}
+
+
+/* Those that wait, are being connected or are live, but for mere looks. */
+
+static int
+bk_drain_session(const bk_session_info_t *session, void *data)
+{
+    bk_users_t *users = data;
+
+    if (session->kind != BK_KIND_LOOK
+        && (session->phase == BK_PHASE_HELD
+            || session->phase == BK_PHASE_CONNECTING
+            || session->phase == BK_PHASE_LIVE)
+        && bk_drain_is(session->worker, users->worker)
+        && bk_drain_is(session->pool, users->pool))
+    {
+        users->connections++;
+        users->builds += session->kind == BK_KIND_BUILD;
+    }
+
+    return 0;
+}
+
+
+static int
+bk_drain_is(bk_str_t s, const char *name)
+{
+    return strlen(name) == s.len && memcmp(name, s.data, s.len) == 0;
 }

@@ -107,6 +107,35 @@ ngx_stream_buildkit_h2_e ngx_stream_buildkit_h2_parse(
 /* whether another frame may be put in behind what was parsed */
 int ngx_stream_buildkit_h2_boundary(const ngx_stream_buildkit_h2_t *h2);
 
+/* the highest streams whose states are kept; of older ones there is a count */
+#define NGX_STREAM_BUILDKIT_TRACK_STREAMS  1024
+
+
+/* both sides of a live connection */
+typedef struct {
+    ngx_stream_buildkit_h2_t  up;           /* the client's bytes */
+    ngx_stream_buildkit_h2_t  down;         /* the worker's */
+    uint32_t                  nopen;        /* streams without an end */
+    uint32_t                  nolder;       /* ... not in open[] any more */
+    uint64_t                  open[NGX_STREAM_BUILDKIT_TRACK_STREAMS / 64];
+    unsigned char             off;          /* a side does not speak HTTP/2 */
+    unsigned char             asked;        /* a first request is complete */
+    unsigned char             timeout;      /* ... with grpc-timeout: a look */
+    unsigned char             session;      /* a build's Session was opened */
+    unsigned char             answered;     /* a frame of the worker ended */
+} ngx_stream_buildkit_track_t;
+
+
+void ngx_stream_buildkit_track_init(ngx_stream_buildkit_track_t *t);
+void ngx_stream_buildkit_track_up(ngx_stream_buildkit_track_t *t,
+    unsigned char *p, unsigned char *last);
+/*
+ * Returns where it stopped: at last, or, where stop is set, at the first
+ * place where another frame may be put in.
+ */
+unsigned char *ngx_stream_buildkit_track_down(ngx_stream_buildkit_track_t *t,
+    unsigned char *p, unsigned char *last, int stop);
+
 /* write a frame, a literal header field, to p; both return its end */
 unsigned char *ngx_stream_buildkit_h2_frame(unsigned char *p, unsigned type,
     unsigned flags, uint32_t stream, const unsigned char *payload, size_t len);

@@ -1,8 +1,9 @@
 
 /*
- * HTTP/2 to a client that is refused (wire.md, frame 2): our SETTINGS, then
- * for each stream that it opens one trailers-only response with the gRPC
- * status and the text, until it goes.
+ * HTTP/2 to a client that is refused (wire.md, frames 2 and 3): our
+ * SETTINGS, then for each stream that it opens one trailers-only response
+ * with the gRPC status and the text, until it goes.  The same for one whose
+ * live connection was cut, and for the streams that it had open by then.
  *
  * Owns the session's events from the first call on, and finalizes it.  Is
  * bounded in time, bytes and streams.  A client that turns out not to speak
@@ -10,54 +11,34 @@
  */
 
 
-#include "ngx_stream_buildkit_module.h"
+#include "ngx_stream_buildkit_cut.h"
 
 
 /* a client says something within this, or is no gRPC client */
 #define NGX_STREAM_BUILDKIT_REPLY_FIRST    5000
 /* clients close by themselves; one that does not is closed */
 #define NGX_STREAM_BUILDKIT_REPLY_ALL      10000
+/* the same for one that was cut: it was in the middle of something */
+#define NGX_STREAM_BUILDKIT_REPLY_CUT      2000
 /* for its close after ours */
 #define NGX_STREAM_BUILDKIT_REPLY_DRAIN    2000
 
 #define NGX_STREAM_BUILDKIT_REPLY_BYTES    (1024 * 1024)
+/* an upload that is in flight */
+#define NGX_STREAM_BUILDKIT_REPLY_UPLOAD   (64 * 1024 * 1024)
 #define NGX_STREAM_BUILDKIT_REPLY_BUFFER   4096
-#define NGX_STREAM_BUILDKIT_REPLY_PENDING  64
+/* are read before others get their turn */
+#define NGX_STREAM_BUILDKIT_REPLY_READS    32
+
+/* streams of a live connection that are answered when it is cut */
+#define NGX_STREAM_BUILDKIT_REPLY_STREAMS  1024
+/* frames that are written at once then */
+#define NGX_STREAM_BUILDKIT_REPLY_FRAMES   16
 
 
-typedef struct {
-    uint32_t                    stream;     /* 0: an answer to a PING */
-    u_char                      ping[8];
-} ngx_stream_buildkit_answer_t;
-
-
-struct ngx_stream_buildkit_reply_s {
-    ngx_stream_session_t          *session;
-    ngx_uint_t                     status;  /* of the session, at the end */
-    ngx_event_t                    timer;
-    ngx_msec_t                     start;
-    ngx_stream_buildkit_h2_t       h2;
-    size_t                         received;
-
-    ngx_str_t                      block;   /* HPACK, the same every time */
-
-    /* the frame that is being sent: pos, last inside of out */
-    u_char                        *out;
-    u_char                        *pos;
-    u_char                        *last;
-
-    /* answers that wait for it: a ring */
-    ngx_stream_buildkit_answer_t   answer[NGX_STREAM_BUILDKIT_REPLY_PENDING];
-    ngx_uint_t                     first;
-    ngx_uint_t                     n;
-
-    unsigned                       answered:1;
-    unsigned                       draining:1;
-};
-
-
-static ngx_int_t ngx_stream_buildkit_reply_block(ngx_pool_t *pool,
-    ngx_str_t *block, ngx_uint_t code, ngx_str_t *message);
+static ngx_stream_buildkit_reply_t *ngx_stream_buildkit_reply_create(
+    ngx_stream_session_t *s, ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t code,
+    ngx_uint_t status, ngx_str_t *message, ngx_uint_t frames);
 static void ngx_stream_buildkit_reply_read_handler(ngx_event_t *rev);
 static void ngx_stream_buildkit_reply_write_handler(ngx_event_t *wev);
 static void ngx_stream_buildkit_reply_timer_handler(ngx_event_t *ev);
@@ -67,12 +48,8 @@ static ngx_int_t ngx_stream_buildkit_reply_read(
     ngx_stream_buildkit_reply_t *r);
 static ngx_int_t ngx_stream_buildkit_reply_parse(
     ngx_stream_buildkit_reply_t *r, u_char *pos, u_char *last);
-static ngx_int_t ngx_stream_buildkit_reply_queue(
-    ngx_stream_buildkit_reply_t *r, uint32_t stream, u_char *ping);
 static ngx_int_t ngx_stream_buildkit_reply_write(
     ngx_stream_buildkit_reply_t *r);
-static void ngx_stream_buildkit_reply_frame(ngx_stream_buildkit_reply_t *r,
-    ngx_stream_buildkit_answer_t *answer);
 static void ngx_stream_buildkit_reply_drain(ngx_stream_buildkit_reply_t *r);
 static void ngx_stream_buildkit_reply_close(ngx_stream_buildkit_reply_t *r);
 
@@ -96,47 +73,12 @@ ngx_stream_buildkit_reply(ngx_stream_session_t *s,
         return NGX_DECLINED;
     }
 
-    r = ngx_pcalloc(c->pool, sizeof(ngx_stream_buildkit_reply_t));
+    r = ngx_stream_buildkit_reply_create(s, ctx, code, status, message, 1);
     if (r == NULL) {
         return NGX_ERROR;
     }
 
-    if (ngx_stream_buildkit_reply_block(c->pool, &r->block, code, message)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    r->out = ngx_pnalloc(c->pool, NGX_STREAM_BUILDKIT_H2_HEAD
-                                  + r->block.len);
-    if (r->out == NULL) {
-        return NGX_ERROR;
-    }
-
-    r->session = s;
-    r->start = ngx_current_msec;
-    r->status = status;
-
-    r->pos = r->out;
-    r->last = r->out;
-
-    /* one that was held, or had a worker, has them already */
-
-    if (!ctx->settings) {
-        r->last = ngx_stream_buildkit_h2_frame(r->out,
-                                               NGX_STREAM_BUILDKIT_H2_SETTINGS,
-                                               0, 0, NULL, 0);
-        ctx->settings = 1;
-    }
-
-    r->timer.handler = ngx_stream_buildkit_reply_timer_handler;
-    r->timer.data = c;
-    r->timer.log = c->log;
-
-    ctx->reply = r;
-
-    c->read->handler = ngx_stream_buildkit_reply_read_handler;
-    c->write->handler = ngx_stream_buildkit_reply_write_handler;
+    r->limit = NGX_STREAM_BUILDKIT_REPLY_BYTES;
 
     ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_FIRST);
 
@@ -148,38 +90,93 @@ ngx_stream_buildkit_reply(ngx_stream_session_t *s,
 }
 
 
-static ngx_int_t
-ngx_stream_buildkit_reply_block(ngx_pool_t *pool, ngx_str_t *block,
-    ngx_uint_t code, ngx_str_t *message)
+/* goes on where the filter stopped to follow the client's frames */
+
+void
+ngx_stream_buildkit_reply_cut(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
 {
-    u_char  *p, status[NGX_INT_T_LEN];
-    size_t   len;
+    uint32_t                      last;
+    ngx_uint_t                    frames;
+    ngx_stream_buildkit_cut_t    *cut;
+    ngx_stream_buildkit_reply_t  *r;
 
-    len = ngx_sprintf(status, "%ui", code) - status;
+    cut = ctx->cut;
+    last = ctx->live->track.up.last;
+    frames = ngx_min((last + 1) / 2 + 1, NGX_STREAM_BUILDKIT_REPLY_FRAMES);
 
-    /* 1 for the status, names, values; 6 for the lengths of one field */
-
-    p = ngx_pnalloc(pool, 1 + 3 * 6 + sizeof("content-type" "grpc-status"
-                          "grpc-message" "application/grpc") + len
-                          + message->len);
-    if (p == NULL) {
-        return NGX_ERROR;
+    if (ctx->live->track.answered) {
+        ctx->settings = 1;
     }
 
-    block->data = p;
+    r = ngx_stream_buildkit_reply_create(s, ctx, cut->code, cut->status,
+                                         &cut->message, frames);
+    if (r == NULL) {
+        s->connection->ssl->no_wait_shutdown = 1;
+        ngx_stream_finalize_session(s, cut->status);
+        return;
+    }
 
-    *p++ = 0x88;    /* :status 200 of the static table */
+    r->cut = 1;
+    r->limit = NGX_STREAM_BUILDKIT_REPLY_UPLOAD;
 
-    p = ngx_stream_buildkit_h2_literal(p, "content-type",
-                                          (u_char *) "application/grpc",
-                                          sizeof("application/grpc") - 1);
-    p = ngx_stream_buildkit_h2_literal(p, "grpc-status", status, len);
-    p = ngx_stream_buildkit_h2_literal(p, "grpc-message", message->data,
-                                          message->len);
+    r->h2 = ctx->live->track.up;
+    r->h2.every = 0;
 
-    block->len = p - block->data;
+    r->upto = last;
 
-    return NGX_OK;
+    if (last > 2 * NGX_STREAM_BUILDKIT_REPLY_STREAMS) {
+        r->next = last - 2 * (NGX_STREAM_BUILDKIT_REPLY_STREAMS - 1);
+    }
+
+    ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_ALL);
+
+    ngx_stream_buildkit_reply_process(r);
+}
+
+
+static ngx_stream_buildkit_reply_t *
+ngx_stream_buildkit_reply_create(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t code, ngx_uint_t status,
+    ngx_str_t *message, ngx_uint_t frames)
+{
+    ngx_connection_t             *c;
+    ngx_stream_buildkit_reply_t  *r;
+
+    c = s->connection;
+
+    r = ngx_pcalloc(c->pool, sizeof(ngx_stream_buildkit_reply_t));
+    if (r == NULL) {
+        return NULL;
+    }
+
+    r->session = s;
+    r->start = ngx_current_msec;
+    r->status = status;
+    r->next = 1;
+
+    if (ngx_stream_buildkit_answer_init(r, code, message, frames) != NGX_OK) {
+        return NULL;
+    }
+
+    if (!ctx->settings) {
+        ctx->settings = 1;
+
+        r->last = ngx_stream_buildkit_h2_frame(r->out,
+                                           NGX_STREAM_BUILDKIT_H2_SETTINGS, 0,
+                                           0, NULL, 0);
+    }
+
+    r->timer.handler = ngx_stream_buildkit_reply_timer_handler;
+    r->timer.data = c;
+    r->timer.log = c->log;
+
+    ctx->reply = r;
+
+    c->read->handler = ngx_stream_buildkit_reply_read_handler;
+    c->write->handler = ngx_stream_buildkit_reply_write_handler;
+
+    return r;
 }
 
 
@@ -225,7 +222,7 @@ ngx_stream_buildkit_reply_timer_handler(ngx_event_t *ev)
         return;
     }
 
-    if (r->answered
+    if (r->answered && !r->cut
         && ngx_current_msec - r->start < NGX_STREAM_BUILDKIT_REPLY_ALL)
     {
         ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_ALL
@@ -265,6 +262,7 @@ ngx_stream_buildkit_reply_read(ngx_stream_buildkit_reply_t *r)
     u_char                 buf[NGX_STREAM_BUILDKIT_REPLY_BUFFER];
     ssize_t                n;
     ngx_buf_t             *b;
+    ngx_uint_t             i;
     ngx_connection_t      *c;
     ngx_stream_session_t  *s;
 
@@ -272,7 +270,7 @@ ngx_stream_buildkit_reply_read(ngx_stream_buildkit_reply_t *r)
     c = s->connection;
     b = c->buffer;
 
-    /* another preread handler may have read a part */
+    /* another preread handler may have read a part, or the client was held */
 
     if (b && b->pos < b->last) {
         n = b->last - b->pos;
@@ -285,7 +283,7 @@ ngx_stream_buildkit_reply_read(ngx_stream_buildkit_reply_t *r)
         }
     }
 
-    for ( ;; ) {
+    for (i = 0; i < NGX_STREAM_BUILDKIT_REPLY_READS; i++) {
 
         n = c->recv(c, buf, NGX_STREAM_BUILDKIT_REPLY_BUFFER);
 
@@ -300,7 +298,7 @@ ngx_stream_buildkit_reply_read(ngx_stream_buildkit_reply_t *r)
         s->received += n;
         r->received += n;
 
-        if (r->received > NGX_STREAM_BUILDKIT_REPLY_BYTES) {
+        if (r->received > r->limit) {
             return NGX_ERROR;
         }
 
@@ -312,6 +310,10 @@ ngx_stream_buildkit_reply_read(ngx_stream_buildkit_reply_t *r)
             return NGX_ERROR;
         }
     }
+
+    ngx_post_event(c->read, &ngx_posted_next_events);
+
+    return NGX_OK;
 }
 
 
@@ -327,7 +329,7 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
             return NGX_OK;
 
         case ngx_stream_buildkit_h2_headers:
-            if (ngx_stream_buildkit_reply_queue(r, r->h2.stream, NULL)
+            if (ngx_stream_buildkit_answer_add(r, r->h2.stream, NULL)
                 != NGX_OK)
             {
                 return NGX_ERROR;
@@ -337,7 +339,7 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
             break;
 
         case ngx_stream_buildkit_h2_ping:
-            if (ngx_stream_buildkit_reply_queue(r, 0, r->h2.ping) != NGX_OK) {
+            if (ngx_stream_buildkit_answer_add(r, 0, r->h2.ping) != NGX_OK) {
                 return NGX_ERROR;
             }
 
@@ -349,6 +351,10 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
                           "HTTP/2");
             return NGX_ERROR;
         }
+
+        if (ngx_stream_buildkit_reply_write(r) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     return NGX_OK;
@@ -356,98 +362,26 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
 
 
 static ngx_int_t
-ngx_stream_buildkit_reply_queue(ngx_stream_buildkit_reply_t *r,
-    uint32_t stream, u_char *ping)
-{
-    ngx_stream_buildkit_answer_t  *answer;
-
-    if (r->n == NGX_STREAM_BUILDKIT_REPLY_PENDING) {
-
-        /* asks faster than it reads */
-
-        return NGX_ERROR;
-    }
-
-    answer = &r->answer[(r->first + r->n) % NGX_STREAM_BUILDKIT_REPLY_PENDING];
-    r->n++;
-
-    answer->stream = stream;
-
-    if (ping) {
-        ngx_memcpy(answer->ping, ping, sizeof(answer->ping));
-    }
-
-    return ngx_stream_buildkit_reply_write(r);
-}
-
-
-static ngx_int_t
 ngx_stream_buildkit_reply_write(ngx_stream_buildkit_reply_t *r)
 {
-    ssize_t            n;
-    ngx_connection_t  *c;
-
-    c = r->session->connection;
+    ngx_int_t  rc;
 
     if (r->draining) {
         return NGX_OK;
     }
 
-    for ( ;; ) {
+    rc = ngx_stream_buildkit_answer_send(r);
 
-        if (r->pos == r->last) {
-
-            if (r->n == 0) {
-                return NGX_OK;
-            }
-
-            ngx_stream_buildkit_reply_frame(r, &r->answer[r->first]);
-
-            r->first = (r->first + 1) % NGX_STREAM_BUILDKIT_REPLY_PENDING;
-            r->n--;
-        }
-
-        n = c->send(c, r->pos, r->last - r->pos);
-
-        if (n == NGX_AGAIN) {
-            return NGX_OK;
-        }
-
-        if (n <= 0) {
-            return NGX_ERROR;
-        }
-
-        r->pos += n;
-    }
-}
-
-
-static void
-ngx_stream_buildkit_reply_frame(ngx_stream_buildkit_reply_t *r,
-    ngx_stream_buildkit_answer_t *answer)
-{
-    size_t   len;
-    u_char  *payload;
-
-    if (answer->stream) {
-        len = r->block.len;
-        payload = r->block.data;
-
-    } else {
-        len = sizeof(answer->ping);
-        payload = answer->ping;
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
     }
 
-    r->pos = r->out;
-    r->last = ngx_stream_buildkit_h2_frame(r->out,
-                                 answer->stream
-                                 ? NGX_STREAM_BUILDKIT_H2_HEADERS
-                                 : NGX_STREAM_BUILDKIT_H2_PING,
-                                 answer->stream
-                                 ? NGX_STREAM_BUILDKIT_H2_END_STREAM
-                                   |NGX_STREAM_BUILDKIT_H2_END_HEADERS
-                                 : NGX_STREAM_BUILDKIT_H2_ACK,
-                                 answer->stream, payload, len);
+    if (rc == NGX_OK && r->cut && !r->flushed) {
+        r->flushed = 1;
+        ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_CUT);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -466,6 +400,15 @@ ngx_stream_buildkit_reply_drain(ngx_stream_buildkit_reply_t *r)
     /* amid a frame a close_notify would break the TLS record */
 
     if (r->pos != r->last || c->buffered) {
+        ngx_stream_buildkit_reply_close(r);
+        return;
+    }
+
+    /* before its first request a client would only dial again, and again */
+
+    if (r->cut && r->h2.last
+        && ngx_stream_buildkit_answer_goaway(r) != NGX_OK)
+    {
         ngx_stream_buildkit_reply_close(r);
         return;
     }

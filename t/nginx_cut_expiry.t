@@ -1,0 +1,98 @@
+# Expiry: by the clock when the writer of the table is dead, later when it was
+# renewed, with a warning before; draining and a lost table change nothing.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Buildkit;
+use Test::Buildkit::Live;
+
+plan tests => 17;
+
+my $t = Test::Buildkit->new;
+
+my $live = Test::Buildkit::Live->new($t, 'w1');
+my @names = qw(renewed draining short kept);
+my %token = map { $_ => $t->token } @names;
+my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") } @names;
+my %expires = (renewed => '+1500', draining => 0, short => '+4000',
+    kept => '+6000');
+my $table = $t->table({ name => 'writer' }, 'pool default/demo', $live->row,
+    map { "alloc token:$token{$_} default/demo w1 ready $expires{$_}" }
+    @names);
+my $nginx = $t->nginx($t->gateway_conf);
+
+my %client;
+for my $name (@names) {
+    my ($client, $worker) = $live->connect($cert{$name});
+    $client->request(1);
+    $worker->until(sub { $worker->seen(1, 1) });
+    $client{$name} = [$client, $worker];
+}
+
+sub logged {
+    my ($name, $pattern) = @_;
+
+    my $id = $t->id($token{$name});
+    return $t->wait_for(sub { $nginx->log =~ /$pattern allocation $id/ }, 20,
+        "$pattern $name");
+}
+
+# does a byte still get to the other side?
+sub alive {
+    my ($name, $text) = @_;
+
+    my ($client, $worker) = @{$client{$name}};
+    $worker->data(1, $text);
+
+    return $client->until(sub { $client->body(1) =~ /\Q$text\E$/ });
+}
+
+$table->cmd("alloc token:$token{renewed} default/demo w1 ready +1000000");
+$table->cmd("alloc token:$token{draining} default/demo w1 draining 0 worker"
+    . ' is taken out of service');
+
+# a tenth before its end, and then at its end
+logged('short', qr/\[warn\].*buildkit:/);
+pass('a warning comes before the expiry');
+like($nginx->log, qr/allocation @{[$t->id($token{short})]} expires in 1s and has a live connection, which will be cut/,
+    'and says how long before');
+
+my ($got, $text) = $client{short}[0]->said(1);
+is($got, 16, 'short: code');
+like($text, qr/ expired at \S+Z \([01]s ago\); run bkctl allocate$/,
+    'short: text');
+is((() = $nginx->log =~ /expires in/g), 1, 'one warning');
+
+# its old expiry has passed
+ok(alive('renewed', 'after it'), 'renewed: goes on');
+unlike($nginx->log, qr/allocation @{[$t->id($token{renewed})]}/,
+    'renewed: without a warning');
+ok(alive('draining', 'on and on'), 'draining: goes on');
+
+# no writer, then no table: what is known counts
+$t->stop($table, 'KILL');
+ok(alive('kept', 'no writer'), 'no writer: goes on');
+unlink $t->dir . '/buildkit.table' or die;
+$t->wait_for(sub {
+    $t->grpc($cert{renewed}, seconds => 5)->{streams}{1}{message};
+}, 20, 'the table to be missed');
+ok(alive('renewed', 'no table'), 'no table: goes on');
+
+($got, $text) = $client{kept}[0]->said(1, 20);
+is($got, 16, 'but no longer than it may');
+like($text, qr/ expired at /, 'and the client is told');
+ok($client{kept}[1]->wait_closed(5), 'the worker is let go');
+
+# a table that is broken, and one that is another
+$t->write('buildkit.table', 'x' x 100_000);
+ok(!$client{renewed}[0]->until(sub { $client{renewed}[0]->seen(1) }, 0.5),
+    'a broken table: goes on');
+unlink $t->dir . '/buildkit.table';
+$table = $t->table({ name => 'next' }, 'pool default/demo', $live->row,
+    "alloc token:$token{renewed} default/demo w1 ready 0");
+is(($client{draining}[0]->said(1))[0], 9, 'the next table does not know one');
+ok(alive('renewed', 'next table'), 'and the other goes on');
+$table->cmd("end token:$token{renewed} released");
+is(($client{renewed}[0]->said(1))[0], 16, 'until its end');

@@ -222,7 +222,8 @@ bk_worker_used(bk_worker_t *w)
     }
 
     if (!w->idling || !w->wanted) {
-        delay = linger + (w->wanted ? w->p->idle_ms : 0);
+        /* one that is let go is drained: nobody could come again */
+        delay = w->wanted ? linger + w->p->idle_ms : 0;
         w->idling = 1;
         h->timer_set(w->idle, delay);
     }

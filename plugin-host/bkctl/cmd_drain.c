@@ -134,9 +134,8 @@ bk_drain_wait(const bk_args_t *args, json_t **json)
 
         if (now >= end) {
             bk_progress_end(&progress);
-            bk_out_error("after %s there %s still %s on worker %s",
-                         args->wait, bk_out_number(*json, "builds") == 1
-                                     ? "is" : "are", text, args->argv[0]);
+            bk_out_error("worker %s after %s: %s", args->argv[0], args->wait,
+                         text);
             bk_out_hint("it stays drained; see bkctl sessions --worker %s",
                         args->argv[0]);
             return BK_EXIT_FAILED;
@@ -211,26 +210,32 @@ bk_drain_look(const bk_args_t *args, const json_t *json, bk_api_reply_t *r)
 }
 
 
-/* "2 builds and 1 other connection" */
+/* What runs on it. */
 
 static void
 bk_drain_count(const json_t *json, char *buf, size_t size)
 {
-    char       other[60];
     long long  builds, rest;
 
     builds = bk_out_number(json, "builds");
     rest = bk_out_number(json, "connections") - builds;
 
-    other[0] = '\0';
+    if (builds == 0 && rest <= 0) {
+        snprintf(buf, size, "nothing runs on it");
 
-    if (rest > 0) {
-        snprintf(other, sizeof(other), " and %lld other connection%s", rest,
+    } else if (builds == 0) {
+        snprintf(buf, size, "no build, but %lld connection%s", rest,
                  rest == 1 ? "" : "s");
-    }
 
-    snprintf(buf, size, "%lld build%s%s", builds, builds == 1 ? "" : "s",
-             other);
+    } else if (rest <= 0) {
+        snprintf(buf, size, "%lld build%s still run%s", builds,
+                 builds == 1 ? "" : "s", builds == 1 ? "s" : "");
+
+    } else {
+        snprintf(buf, size, "%lld build%s still run%s, and %lld other "
+                 "connection%s", builds, builds == 1 ? "" : "s",
+                 builds == 1 ? "s" : "", rest, rest == 1 ? "" : "s");
+    }
 }
 
 
@@ -240,19 +245,17 @@ bk_drain_print(const bk_args_t *args, const json_t *json)
     char       text[120];
     long long  allocations;
 
+    printf(args->undo ? "took back worker %s" : "drained worker %s",
+           bk_out_text(json, "worker"));
+    printf(" of pool %s: ", bk_out_text(json, "pool"));
+
     if (args->undo) {
-        printf("took worker %s", bk_out_text(json, "worker"));
-        printf(" of pool %s back: it is ", bk_out_text(json, "pool"));
-        printf("%s\n", bk_out_text(json, "state"));
+        printf("it is %s\n", bk_out_text(json, "state"));
         return;
     }
 
     bk_drain_count(json, text, sizeof(text));
     allocations = bk_out_number(json, "allocations");
-
-    printf("drained worker %s", bk_out_text(json, "worker"));
-    printf(" of pool %s: ", bk_out_text(json, "pool"));
-    printf("%s still run%s, %lld allocation%s\n", text,
-           bk_out_number(json, "connections") == 1 ? "s" : "", allocations,
+    printf("%s; %lld allocation%s\n", text, allocations,
            allocations == 1 ? "" : "s");
 }

@@ -1,0 +1,173 @@
+#!/usr/bin/perl
+
+# bkctl revoke: how many connections it cut, at a real gateway; those that a
+# gateway did not cut; a caller who does not wait for the answer.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use IO::Socket::SSL;
+use JSON;
+use Test::Buildkit;
+
+plan tests => 35;
+
+my $t = Test::Buildkit->new;
+my $dir = $t->dir;
+my %env = (map({ $_ => undef } qw(BKCTL_NAMESPACE BKCTL_TOKEN BKCTL_POOL)),
+    BKCTL_ENDPOINT => "unix:$dir/api.sock", NO_COLOR => 1);
+
+my @names = 'a' .. 'g';
+my %token = map { $_ => $t->token } @names;
+my %id = map { $_ => $t->id($token{$_}) } @names;
+my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") } @names;
+my $port = $t->worker('w1');
+$t->write('static.yaml', <<"END" . join '', map { <<"ROW" } @names);
+pools:
+  - name: default/demo
+    workers:
+      - {name: w1, endpoint: "127.0.0.1:$port", tlsName: w1.workers.buildkit.internal}
+allocations:
+END
+  - {token: "$token{$_}", pool: default/demo, worker: w1, expires: "2099-01-01T00:00:00Z"}
+ROW
+my $host = $t->host(<<'END');
+state: %%DIR%%/state
+table: {path: %%DIR%%/buildkit.table, allocations: 100, workers: 16, pools: 8}
+reports: %%DIR%%/reports
+api: {listen: ["unix:%%DIR%%/api.sock"]}
+gateway: {endpoint: "tcp://localhost:%%PORT:gw%%"}
+plugins:
+  - {name: allocator}
+  - {name: static, options: {file: %%DIR%%/static.yaml}}
+END
+my $nginx = $t->nginx($t->gateway_conf(
+    stream => "    buildkit_report %%DIR%%/reports;\n"), workers => 2);
+
+# nobody is connected
+my $got = revoke($id{a}, 'key leaked');
+is("$got->{rc} $got->{out}", "0 revoked $id{a}: 0 connections cut\n", 'nobody');
+is(revoke($id{a}, 'again')->{out}, $got->{out}, 'twice is once');
+like(one($id{a})->{reason}, qr/^key leaked$/, '... with the first reason');
+
+# one, and several at two nginx processes; nobody else's
+my @b = connected('b', 1);
+my @c = connected('c', 5);
+is(revoke($id{b}, 'x')->{out}, "revoked $id{b}: 1 connection cut\n", 'one');
+ok(over($b[0]), '... is closed');
+$got = revoke($id{c}, 'x', '--json');
+is_deeply(decode_json($got->{out}), { id => $id{c}, state => 'revoked',
+    reason => 'x', connectionsCut => 5, connectionsLeft => 0 },
+    'five, as JSON');
+is(scalar(grep { over($_) } @c), 5, '... are closed');
+
+# a gateway that does not get around to it
+my @d = connected('d', 2);
+my @e = connected('e', 1);
+kill STOP => $nginx->worker_pids;
+$got = revoke($id{d}, 'x');
+is($got->{rc}, 0, 'a gateway that stands still: revoked all the same');
+is($got->{out}, "revoked $id{d}: 0 connections cut\n", '... none cut');
+is($got->{err}, "bkctl: warning: 2 connections are not cut so far; look again:"
+    . " bkctl sessions --allocation $id{d}\n", '... which is said');
+is(one($id{d})->{state}, 'revoked', '... it has ended');
+
+# who does not wait; plugin-host goes on, and serves others meanwhile
+my $proc = $t->start('gone', { env => \%env }, $t->build . '/bkctl',
+    'revoke', $id{e}, '--reason', 'x');
+$t->wait_for(sub { one($id{e})->{state} eq 'revoked' }, 10, 'the end of it');
+kill KILL => $proc->{pid};
+$t->wait_for(sub { !$t->alive($proc) }, 10, 'bkctl to be gone');
+is($t->read('gone.log'), '', 'a caller who goes away while it waits');
+is(one($id{e})->{state}, 'revoked', '... plugin-host does not mind');
+kill CONT => $nginx->worker_pids;
+is(scalar(grep { over($_) } @d, @e), 3, 'the gateway comes around: all closed');
+
+# plugin-host is stopped while one waits: it gets its answer
+my @f = connected('f', 1);
+kill STOP => $nginx->worker_pids;
+$proc = $t->start('stopped', { env => \%env }, $t->build . '/bkctl',
+    'revoke', $id{f}, '--reason', 'x');
+$t->wait_for(sub { one($id{f})->{state} eq 'revoked' }, 10, 'the end of it');
+is($host->stop, 0, 'plugin-host stops with a revocation under way');
+$t->wait_for(sub { !$t->alive($proc) }, 10, 'the answer');
+is($proc->{status}, 0, '... which is answered');
+like($t->read('stopped.log'), qr/1 connection is not cut so far/, '... truly');
+kill CONT => $nginx->worker_pids;
+ok(over($f[0]), 'the gateway needs no plugin-host for it');
+
+# what cannot be revoked; the token is not repeated
+$host->restart;
+for ([['zz'], 2, qr/"zz" is no allocation's id/],
+     [[$token{g}], 2, qr/this is no allocation's id/],
+     [['0' x 12], 1, qr/there is no such allocation/],
+     [[$id{g}, $id{a}], 2, qr/does not take "$id{a}"/],
+     [[$id{g}, '--reason', "\xff"], 2, qr/not valid UTF-8/],
+     [[$id{g}, '--reason', 'r' x 184], 1, qr/at most 183|183 are allowed/]) {
+    my ($args, $rc, $text) = @$_;
+    $got = $t->run({ env => \%env }, $t->build . '/bkctl', 'revoke', @$args,
+        @$args > 1 && $args->[1] eq '--reason' ? () : ('--reason', 'x'));
+    is($got->{rc}, $rc, "exit $rc");
+    like($got->{err}, $text, '... and why');
+}
+is($t->run({ env => \%env }, $t->build . '/bkctl', 'revoke', $id{g})->{rc}, 2,
+    'no reason: exit 2');
+unlike($got->{err}, qr/\Q$token{g}\E/, 'no token in any of it');
+is(one($id{g})->{state}, 'ready', 'nothing was revoked');
+$host->stop;
+
+# an API of the version before
+unlink "$dir/api.sock";
+$t->write('rules', encode_json([{ on => 'DELETE', json => { id => $id{g},
+    state => 'revoked', reason => 'x' } }]));
+$t->start('fake', {}, "$FindBin::Bin/lib/fake_api", "$dir/api.sock",
+    "$dir/rules", "$dir/req");
+$t->wait_for(sub { -S "$dir/api.sock" }, 10, 'the API');
+$got = revoke($id{g}, 'x');
+is("$got->{rc} $got->{out}$got->{err}", "0 revoked $id{g}\n",
+    'an older API does not say');
+like($t->read('req'), qr/reason=x/, '... and is asked as ever');
+
+
+sub revoke {
+    my ($id, $reason, @more) = @_;
+
+    return $t->run({ env => \%env }, $t->build . '/bkctl', 'revoke', $id,
+        '--reason', $reason, @more);
+}
+
+# live ones, as the reports say
+sub connected {
+    my ($name, $n) = @_;
+
+    my @all = map {
+        my $socket = $t->tls($cert{$name});
+        print $socket "hello\n";
+        $socket;
+    } 1 .. $n;
+    $t->wait_for(sub {
+        my $r = $host->request(GET => "/api/v1/sessions?allocation=$id{$name}");
+        $n == grep { $_->{phase} eq 'live' } @{$r->{json}};
+    }, 15, "$n connections");
+
+    return @all;
+}
+
+# closed by the gateway, within 10 s
+sub over {
+    my ($socket) = @_;
+
+    my $closed;
+    $socket->blocking(0);
+    eval { $t->wait_for(sub {
+        my $n = sysread $socket, my $text, 65536;
+        $closed = defined $n ? $n == 0 : $SSL_ERROR != SSL_WANT_READ;
+    }, 10, 'the close') };
+
+    return $closed;
+}
+
+sub one { return $host->request(GET => "/api/v1/allocations/$_[0]")->{json} }

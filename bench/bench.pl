@@ -327,6 +327,8 @@ sub goals
         goal('answered to routable, p99, ms', $allocate->{routable_p99_ms},
             '%.3f', 5);
     }
+
+    session_goals($sessions);
 }
 
 
@@ -402,7 +404,8 @@ sub set_up
     mkdir "$dir/pki";
 
     my ($openssl, $status) = output_of("$BUILD/bench/pki", "$dir/pki",
-        wanted('hold') || wanted('cut') ? $Sessions::LIVE : $TOKENS, $WORKERS);
+        (grep { wanted($_) } qw(hold cut held)) ? $Sessions::LIVE : $TOKENS,
+        $WORKERS);
     $status == 0 or die "no certificates\n";
 
     $bench = Contenders->new(

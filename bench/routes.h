@@ -35,6 +35,7 @@ static void routes_workers(const char *ports);
 static void routes_table(const char *path, const char *ports,
     unsigned state);
 static void routes_others(void);
+static void routes_forget(void);
 static void routes_set(uint32_t index, unsigned state, uint32_t worker,
     const char *reason);
 
@@ -246,6 +247,29 @@ routes_others(void)
             bench_die(0, "%s", err.text);
         }
     }
+}
+
+
+/* The table is empty afterwards, for whoever writes it next. */
+static void
+routes_forget(void)
+{
+    uint32_t  i;
+
+    for (i = 0; i < routes_ntokens; i++) {
+        bk_table_alloc_remove(routes_t, routes_token[i].index);
+    }
+
+    for (i = 0; i < ROUTES_OTHERS; i++) {
+        bk_table_alloc_remove(routes_t, routes_other[i]);
+    }
+
+    for (i = 0; i < routes_nworkers; i++) {
+        bk_table_worker_delete(routes_t, routes_worker[i]);
+    }
+
+    bk_table_pool_delete(routes_t, routes_pool);
+    bk_table_close(&routes_t);
 }
 
 

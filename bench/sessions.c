@@ -516,8 +516,11 @@ sessions_cut(uint32_t singles)
     for (i = 0; i < sessions_total; i++) {
         c = &sessions_conns[i];
 
-        if (i <= singles) {
+        if (i == singles) {
             sessions_finish(i);
+        }
+
+        if (i <= singles) {
             sessions_pause();
         }
 
@@ -682,7 +685,7 @@ main(int argc, char **argv)
     printf("clients=%u errors=%u misrouted=%u\n", sessions_total,
            sessions_errors, sessions_misrouted);
 
-    bk_table_close(&routes_t);
+    routes_forget();
 
     return sessions_errors || sessions_misrouted ? 1 : 0;
 }

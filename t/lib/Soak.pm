@@ -128,6 +128,7 @@ sub run {
     $self->{nginx}->reload;
     $self->_settled_nginx;
     $self->_base;
+    $self->base_reports;
 
     $self->say("the same processes for $half s");
     $self->_spell($half * 0.3, 'kill_worker');

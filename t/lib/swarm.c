@@ -509,6 +509,11 @@ swarm_handle(swarm_t *s, swarm_conn_t *c)
         }
 
         c->established = 1;
+
+        if (c->kind == SWARM_LEAVE && c->step == SWARM_AT_HANDSHAKE) {
+            swarm_leave(s, c, "left");
+            return;
+        }
     }
 
     do {

@@ -388,7 +388,9 @@ static ngx_int_t
 ngx_stream_buildkit_report_fill(ngx_stream_buildkit_report_t *report,
     ngx_fd_t fd)
 {
+    u_char              *p;
     size_t               size;
+    ssize_t              n;
     ngx_err_t            err;
     ngx_uint_t           room;
     ngx_time_t          *tp;
@@ -433,8 +435,20 @@ ngx_stream_buildkit_report_fill(ngx_stream_buildkit_report_t *report,
 
     size = ngx_stream_buildkit_report_size(report->nused);
 
-    if (pwrite(fd, h, size, 0) != (ssize_t) size) {
-        return ngx_stream_buildkit_report_failed(report, ngx_errno,
+    /*
+     * Where the file before was cut short pages are missing.  The kernel
+     * does not raise SIGBUS for those, it just stops: have them made now.
+     */
+
+    for (p = (u_char *) h; p < (u_char *) h + size; p += ngx_pagesize) {
+        (void) *(volatile u_char *) p;
+    }
+
+    n = pwrite(fd, h, size, 0);
+
+    if (n != (ssize_t) size) {
+        return ngx_stream_buildkit_report_failed(report,
+                                                 n == -1 ? ngx_errno : 0,
                                                  "be written");
     }
 

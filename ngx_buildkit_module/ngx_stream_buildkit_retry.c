@@ -409,18 +409,41 @@ ngx_int_t
 ngx_stream_buildkit_retry_closed(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
+    char               byte;
+    ngx_connection_t  *pc;
+
     if (!ctx->replay) {
         return NGX_DECLINED;
+    }
+
+    pc = s->upstream->peer.connection;
+
+    if (pc->ssl) {
+
+        /*
+         * When writing failed, what the worker said last was not read yet:
+         * why, or something that it would not say twice.
+         */
+
+        ERR_clear_error();
+
+        if (SSL_peek(pc->ssl->connection, &byte, 1) > 0) {
+            return NGX_DECLINED;
+        }
+
+        ERR_clear_error();
     }
 
     if (!ngx_stream_buildkit_trouble_alert(ctx)) {
         ngx_stream_buildkit_trouble(ctx,
                           "it closed the connection without a word");
-    }
 
-    ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
-                  "buildkit: worker %V did not answer: %V", &ctx->worker,
-                  &ctx->trouble);
+        /* with an alert there is a line of the core's */
+
+        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "buildkit: worker %V did not answer: %V", &ctx->worker,
+                      &ctx->trouble);
+    }
 
     ngx_stream_buildkit_retry_now(s, ctx);
 

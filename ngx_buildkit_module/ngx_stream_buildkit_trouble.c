@@ -78,13 +78,13 @@ ngx_stream_buildkit_trouble_tls(ngx_stream_session_t *s,
                           "it did not finish the TLS handshake in %Ms",
                           (ngx_current_msec - s->upstream->start_time) / 1000);
 
-        } else if (pc->read->eof) {
+        } else if (pc->read->error) {
             ngx_stream_buildkit_trouble(ctx,
-                          "it closed the connection in the TLS handshake");
+                          "the TLS handshake failed; is that port TLS?");
 
         } else {
             ngx_stream_buildkit_trouble(ctx,
-                          "the TLS handshake failed; is that port TLS?");
+                          "it closed the connection in the TLS handshake");
         }
 
         return;

@@ -9,7 +9,7 @@ use lib "$FindBin::Bin/lib";
 use Report;
 use Test::Buildkit;
 
-plan tests => 14;
+plan tests => 15;
 
 my $t = Test::Buildkit->new;
 my $token = $t->token;
@@ -55,6 +55,7 @@ $t->wait_for(sub { !grep { /nginx-$pid-/ } report_files($t) }, 10,
     'the fold');
 is_all('a process was killed');
 ok(-e $t->dir . '/reports/totals.report', 'it is in the totals');
+is(metrics($t)->{reports_folded_total}, 1, 'a metric counts it');
 like($host->log, qr/gateway process $pid is gone; what it counted is kept/,
     'and the log says so');
 

@@ -94,7 +94,8 @@ sub hist {
 }
 
 
-# A file whose every counter of row ROW is another number, of a process that
+# report_make(DIR, words => [counters of the pool's row in their order],
+# sessions => [{phase, kind, worker}, ...], pid, ...): a file of a process that
 # lives (this one) or not; returns its path.
 sub report_make {
     my ($dir, %o) = @_;
@@ -102,6 +103,7 @@ sub report_make {
     my $pid = $o{pid} // $$;
     my $ticks = $o{ticks} // report_ticks($pid);
     my $generation = $o{generation} // 1;
+    my @sessions = @{$o{sessions} // []};
     my ($boot) = do {
         open my $fh, '<', '/proc/sys/kernel/random/boot_id' or die $!;
         <$fh> =~ /(\S+)/;
@@ -111,9 +113,10 @@ sub report_make {
         512, 0x01020304, $ROWS + 8 * $SESSION, $POOL, $SESSION, 257, 8, 512,
         $ROWS, $pid, $ticks, $boot, 0, 0, '', (stat '/proc/self/ns/pid')[1],
         $generation, 0;
-    $head .= pack 'Q6 Q8 Q3', 1, 1, 0, $o{held} // 0, $o{live} // 0,
-        $o{lost} // 0, @{$o{handshake} // []}, (0) x (8 - @{$o{handshake}
-        // []}), $o{dead_clients} // 0, $o{dead_workers} // 0, 0;
+    my @shake = @{$o{handshake} // []};
+    $head .= pack 'Q6 Q8 Q3', 1, 1, $o{exiting} // 0, $o{held} // 0,
+        $o{live} // 0, $o{lost} // 0, @shake, (0) x (8 - @shake),
+        $o{dead_clients} // 0, $o{dead_workers} // 0, scalar @sessions;
     $head .= "\0" x (512 - length $head);
 
     my $rows = '';
@@ -122,11 +125,20 @@ sub report_make {
         my $row = pack 'Q a320 Q*', 1, $name, @$words;
         $rows .= $row . "\0" x ($POOL - length $row);
     }
+    $rows .= "\0" x ($ROWS - 512 - length $rows);
+
+    my %phase = map { $PHASE[$_] => $_ } 0 .. $#PHASE;
+    my %kind = map { $KIND[$_] => $_ } 0 .. $#KIND;
+    for (@sessions) {
+        my $record = pack 'Q4 L C4 Z16 Z64 Z256', 2, 1, 1, 0, 1,
+            $phase{$_->{phase}}, $kind{$_->{kind}}, 0, 0,
+            $_->{allocation} // '0123456789ab', '192.0.2.1:1', $_->{worker};
+        $rows .= $record . "\0" x ($SESSION - length $record);
+    }
 
     my $path = "$dir/nginx-$pid-$ticks-$generation.report";
     open my $fh, '>:raw', "$path.new" or die "$path: $!";
-    print $fh $head, $rows, "\0" x ($ROWS + 8 * $SESSION - length($head)
-        - length $rows);
+    print $fh $head, $rows, "\0" x ($SESSION * (8 - @sessions));
     close $fh or die "$path: $!";
     rename "$path.new", $path or die "$path: $!";
 

@@ -92,6 +92,63 @@ sub nginx {
 }
 
 
+# The same in the background, as a service runs it: USR2 is ignored for as long
+# as the parent that started nginx is there.  Returns the master's pid; the
+# test stops it.
+sub nginx_service {
+    my ($self, $block, %opts) = @_;
+
+    my $conf = $self->nginx_conf($block, %opts, main => join '',
+        $opts{main} // '', map { "env $_;\n" } qw(BK_TEST_DIR ASAN_OPTIONS
+        UBSAN_OPTIONS));
+    $self->write($conf, $self->read($conf) =~ s/daemon off/daemon on/r);
+
+    # by its whole path, which it runs again
+    my $name = $self->nginx_program;
+    my ($program) = grep { -x } $name =~ m{/} ? $name
+        : map { "$_/$name" } split(/:/, $ENV{PATH}), '/usr/sbin';
+    my $r = $self->run({ env => { ASAN_OPTIONS => $ASAN } }, $program,
+        '-p', "$self->{dir}/nginx", '-c', $conf);
+    die "nginx does not start:\n$r->{err}" if $r->{rc};
+
+    return $self->wait_for(sub { $self->nginx_pid }, 15, 'nginx');
+}
+
+
+# of the one that has written its file; "oldbin" during an upgrade
+sub nginx_pid {
+    my ($self, $suffix) = @_;
+
+    my $text = $self->read('nginx.pid' . ($suffix ? ".$suffix" : '')) // '';
+
+    return ($text =~ /^(\d+)\n/)[0] // 0;
+}
+
+
+# USR2 and then QUIT to the old one; returns the master's pid of the new one.
+sub nginx_upgrade {
+    my ($self, $old) = @_;
+
+    kill USR2 => $old;
+    my $new = $self->wait_for(sub {
+        my $pid = $self->nginx_pid;
+        return $self->nginx_pid('oldbin') == $old && $pid && $pid != $old
+            && $pid;
+    }, 15, 'the new nginx');
+    $self->wait_for(sub { ($self->children($new))[0] }, 5, 'its process');
+    kill QUIT => $old;
+
+    return $new;
+}
+
+
+sub children {
+    my ($self, $pid) = @_;
+
+    return split ' ', $self->read("/proc/$pid/task/$pid/children") // '';
+}
+
+
 # What nginx -t says: (status, text).
 sub nginx_conf_fails {
     my ($self, $block, %opts) = @_;
@@ -155,10 +212,7 @@ sub kill { CORE::kill $_[1], $_[0]->pid }
 sub worker_pids {
     my ($self) = @_;
 
-    my $pid = $self->pid;
-    my $children = $self->{test}->read("/proc/$pid/task/$pid/children") // '';
-
-    return split ' ', $children;
+    return $self->{test}->children($self->pid);
 }
 
 

@@ -332,7 +332,7 @@ typedef struct {
     uint64_t          held_ms;          /* since when a connection waits */
     uint64_t          say_at;           /* again, if nothing changes */
     char              said[400];        /* what it waits for */
-    char              epitaph[700];     /* the last line, when it failed */
+    char              epitaph[800];     /* the last line, when it failed */
 } bk_session_t;
 
 /* Allocates, writes the files, sets the environment; 0 or an exit code. */
@@ -357,6 +357,8 @@ int bk_session_busy(void *data);
 /* renewal.c: sets s->renew_at; renews, and sets it again */
 void bk_renewal_schedule(bk_session_t *s);
 void bk_renewal_run(bk_session_t *s);
+/* ms until it expires, at least 0; -1: it does not */
+int64_t bk_renewal_left(const bk_session_t *s);
 
 /*
  * vigil.c: how the allocation is doing while a command runs, in s->look_at;

@@ -13,7 +13,10 @@
 #include "duration.h"
 
 
-#define BK_DRAIN_EVERY  1000
+/* A gateway's process that has just begun is in the reports within a second,
+ * so nothing is nothing when it is that twice. */
+#define BK_DRAIN_EVERY  1200
+#define BK_DRAIN_CALM   2
 
 
 static int bk_drain_ask(const bk_args_t *args, json_t **json);
@@ -110,7 +113,7 @@ bk_drain_ask(const bk_args_t *args, json_t **json)
 static int
 bk_drain_wait(const bk_args_t *args, json_t **json)
 {
-    int             rc, silent;
+    int             calm, rc, silent;
     char            text[120];
     uint64_t        limit, end, now;
     bk_api_reply_t  r;
@@ -127,12 +130,19 @@ bk_drain_wait(const bk_args_t *args, json_t **json)
 
     bk_progress_start(&progress, "waiting for worker %s", args->argv[0]);
 
-    while (bk_out_number(*json, "connections") > 0) {
+    for (calm = 0; /* void */ ; /* void */ ) {
+
+        if (bk_out_number(*json, "connections") > 0) {
+            calm = 0;
+
+        } else if (!silent && ++calm == BK_DRAIN_CALM) {
+            break;
+        }
 
         bk_drain_count(*json, text, sizeof(text));
         now = bk_now_ms();
 
-        if (now >= end) {
+        if (now >= end && calm == 0) {
             bk_progress_end(&progress);
             bk_out_error("worker %s after %s: %s", args->argv[0], args->wait,
                          text);
@@ -143,8 +153,8 @@ bk_drain_wait(const bk_args_t *args, json_t **json)
 
         bk_progress_why(&progress, "%s", text);
         bk_progress_tick(&progress);
-        (void) poll(NULL, 0, end - now < BK_DRAIN_EVERY ? (int) (end - now)
-                                                        : BK_DRAIN_EVERY);
+        (void) poll(NULL, 0, calm == 0 && end - now < BK_DRAIN_EVERY
+                             ? (int) (end - now) : BK_DRAIN_EVERY);
 
         rc = bk_drain_look(args, *json, &r);
 

@@ -18,7 +18,6 @@
 #define BK_RENEWAL_TIMEOUT  30000
 
 
-static int64_t bk_renewal_left(const bk_session_t *s);
 static void bk_renewal_failed(bk_session_t *s, const bk_api_reply_t *r);
 
 
@@ -43,9 +42,9 @@ bk_renewal_schedule(bk_session_t *s)
 }
 
 
-/* By the API's clock, whose answer may be up to a second old; -1: no end. */
+/* By the API's clock, whose answer may be up to a second old. */
 
-static int64_t
+int64_t
 bk_renewal_left(const bk_session_t *s)
 {
     int64_t  at, left;

@@ -343,7 +343,8 @@ bk_session_close(bk_session_t *s)
     if (s->answer) {
         if (bk_alloc_release(s->args, bk_out_string(s->answer, "token"),
                              BK_SESSION_RELEASE_MS, &r)
-            != BK_EXIT_OK && r.status != 410 && r.status != 404)
+            != BK_EXIT_OK && r.status != 410 && r.status != 404
+            && bk_renewal_left(s) != 0)
         {
             bk_out_note("bkctl: warning: the allocation %s was not released: "
                         "%s; it expires at %s", s->id, r.error,

@@ -170,6 +170,13 @@ bk_vigil_end(bk_session_t *s, int rc)
 
     } else if (r.status == 410) {
         snprintf(s->epitaph, sizeof(s->epitaph), "%s", r.error);
+
+    } else if (bk_renewal_left(s) == 0) {
+        /* the gateway needs nobody to know that */
+        snprintf(s->epitaph, sizeof(s->epitaph), "allocation %s expired at "
+                 "%s and could not be renewed: %s", s->id,
+                 bk_out_string(s->answer, "expiresAt"),
+                 *s->renew_error ? s->renew_error : r.error);
     }
 
     bk_reply_free(&r);

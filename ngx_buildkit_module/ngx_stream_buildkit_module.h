@@ -206,6 +206,7 @@ typedef struct {
     unsigned                         measured:1;  /* how long that took */
     unsigned                         ended:1;   /* its outcome is counted */
     unsigned                         closed:1;  /* has no record any more */
+    unsigned                         failure:3; /* BK_HANDSHAKE_*, counted */
 } ngx_stream_buildkit_ctx_t;
 
 

@@ -353,7 +353,8 @@ ngx_stream_buildkit_report_close(ngx_stream_session_t *s,
 void
 ngx_stream_buildkit_report_handshake(ngx_stream_session_t *s, ngx_uint_t why)
 {
-    bk_report_header_t  *h;
+    bk_report_header_t         *h;
+    ngx_stream_buildkit_ctx_t  *ctx;
 
     if (why == BK_HANDSHAKE_NONE || why >= BK_HANDSHAKE) {
         return;
@@ -362,6 +363,12 @@ ngx_stream_buildkit_report_handshake(ngx_stream_session_t *s, ngx_uint_t why)
     h = ngx_stream_buildkit_report_get(s)->header;
 
     ngx_stream_buildkit_report_add(h->handshake[why], 1);
+
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    if (ctx) {
+        ctx->failure = why;
+    }
 }
 
 
@@ -377,7 +384,8 @@ ngx_stream_buildkit_report_failure(ngx_stream_session_t *s)
 
     /* refused by address, by a limit: no handshake had begun */
 
-    if ((ctx && ctx->record) || c->ssl == NULL || c->close) {
+    if ((ctx && (ctx->record || ctx->failure)) || c->ssl == NULL || c->close)
+    {
         return BK_HANDSHAKE_NONE;
     }
 

@@ -261,8 +261,9 @@ ngx_stream_buildkit_outcome_variable(ngx_stream_session_t *s,
         }
 
     } else {
-        why = bscf->enable ? ngx_stream_buildkit_report_failure(s)
-                           : BK_HANDSHAKE_NONE;
+        why = (ctx && ctx->failure) ? ctx->failure
+              : bscf->enable ? ngx_stream_buildkit_report_failure(s)
+              : BK_HANDSHAKE_NONE;
 
         if (why == BK_HANDSHAKE_NONE) {
             v->not_found = 1;

@@ -9,7 +9,7 @@ use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use Test::Buildkit;
 
-plan tests => 17;
+plan tests => 19;
 
 my $t = Test::Buildkit->new;
 my $conf = $t->root . '/conf';
@@ -70,10 +70,16 @@ is($r->{rc}, 0, 'it serves') or diag $r->{err};
 like($r->{out}, qr/linux/, 'a worker answers');
 like($t->read('log/buildkit-gateway-access.log'),
     qr{^\S+\ [\d.]+:\d+\ id=[0-9a-f]{12}\ pool=default/demo\ worker=w1
-       \ outcome=\w+\ kind=\w+\ state=ready\ expires=[-\d:TZ]+\ wait_ms=\d+
+       \ outcome=routed\ kind=\w+\ state=ready\ expires=[-\d:TZ]+\ wait_ms=\d+
        \ time=[\d.]+\ connect=[\d.]+\ up=\d+\ down=\d+\ status=200
        \ reason="-?"$}mx,
     'the access log says who went where');
+# each process of nginx reports, into a folder that plugin-host made for it
+my @reports = glob $t->dir . '/run/reports/nginx-*.report';
+ok(@reports > 0 && !grep({ (stat $_)[4] != getpwnam 'www-data' } @reports),
+    'processes that are not root report');
+is(sprintf('%o', (stat $t->dir . '/run/reports')[2] & 07777), '3770',
+    'mode of the folder of reports');
 my ($mode, $gid) = (stat $t->dir . '/buildkit.table')[2, 5];
 is(sprintf('%o', $mode & 07777), '640', 'mode of the table');
 is((stat $t->dir . '/state')[2] & 07777, 0700, 'mode of the state folder');

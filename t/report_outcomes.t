@@ -53,7 +53,7 @@ my $conf = $t->gateway_conf(
         proxy_ssl on;
 END
 my $nginx = $t->nginx($conf);
-my ($file) = report_files($t);
+my $file = $t->wait_for(sub { (report_files($t))[0] }, 10, 'the report');
 
 # the last line of the access log, when there are so many
 my $lines = 0;

@@ -89,7 +89,7 @@ sub host {
     my $text = $self->read($conf);
     my ($api) = $text =~ /unix:([^"'\s,\]]+)/;
     my ($reports) = $text =~ /^reports:\s*"?([^"\s]+)/m;
-    for my $path (grep { defined } $api, $reports && "$reports/x") {
+    for my $path (grep { defined } $api, $reports) {
         make_path($path =~ s{/[^/]*$}{}r);
     }
 

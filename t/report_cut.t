@@ -1,0 +1,97 @@
+# A live connection that is cut: in the log and in the counters it is one that
+# was routed and then cut, with the reason; a hold before it and the bytes
+# each way are kept; one that ends soon is marked.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Report;
+use Test::Buildkit;
+use Test::Buildkit::Live;
+
+plan tests => 26;
+
+my $t = Test::Buildkit->new;
+mkdir $t->dir . '/reports' or die;
+
+my @cuts = qw(revoked released failed gone moved);
+my %token = map { $_ => $t->token } @cuts, 'held', 'soon';
+my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") }
+    keys %token;
+my $live = Test::Buildkit::Live->new($t, 'w1');
+my $table = $t->table('pool default/demo shared', $live->row,
+    'worker default/demo w2 127.0.0.1:1 w2.workers.buildkit.internal ready',
+    'worker default/demo w3 - - starting',
+    (map { "alloc token:$token{$_} default/demo w1 ready 0" } @cuts),
+    "alloc token:$token{held} default/demo w3 starting 0");
+
+my $nginx = $t->nginx($t->gateway_conf(
+    stream => "buildkit_report %%DIR%%/reports;\n"
+        . 'log_format o "$buildkit_outcome $buildkit_kind $buildkit_wait_ms'
+        . ' $buildkit_reason";',
+    server => "access_log %%DIR%%/access.log o;\n"));
+my $file = $t->wait_for(sub { (report_files($t))[0] }, 10, 'the report');
+
+my $lines = 0;
+sub line {
+    $lines++;
+    return $t->wait_for(sub {
+        my @l = split /\n/, $t->read('access.log') // '';
+        @l >= $lines && $l[$lines - 1];
+    }, 15, "line $lines of the access log");
+}
+sub row { report_read($file)->{pools}{'default/demo'} // {} }
+sub session { (report_read($file)->{sessions} // [{}])->[0] }
+sub build {
+    my ($client) = @_;
+    $client->frame(1, 4, 1, $Test::Buildkit::Live::SESSION);
+    $t->wait_for(sub { (session()->{kind} // '') eq 'build' }, 10, 'a build');
+}
+
+for my $cut (@cuts) {
+    my ($client, $worker) = $live->connect($cert{$cut});
+    build($client);
+    my $hash = "token:$token{$cut}";
+    $table->cmd($cut eq 'gone' ? "remove $hash"
+        : $cut eq 'moved' ? "alloc $hash default/demo w2 ready 0"
+        : "end $hash $cut because");
+    $t->wait_for(sub { session()->{phase} eq 'cut' }, 10, 'the cut');
+    is(report_read($file)->{live}, 0, "$cut: not live any more");
+    close $client->{socket};
+    like(line(), qr/^cut:$cut build 0 allocation .{8}/, "$cut: the log");
+    is(row()->{cut}{$cut}, 1, "$cut: counted");
+}
+my $p = row();
+is($p->{routed}, 5, 'all had been routed');
+is($p->{accepted}, 5, 'and are accepted once');
+my ($up, $down) = @$p{qw(up down)};
+ok($up > 5 * 60, 'bytes up');
+ok($down >= 5 * 9, 'bytes down');
+
+# a look is one
+my $hash = "token:$token{soon}";
+$table->cmd("alloc $hash default/demo w1 ready +3000");
+my ($client, $end) = $live->connect($cert{soon});
+$client->frame(1, 4, 1, $Test::Buildkit::Live::TIMEOUT);
+$t->wait_for(sub { session()->{kind} eq 'look' }, 10, 'a look');
+my $s = session();
+is($s->{allocation}, $t->id($token{soon}), 'a look is listed as one');
+ok($s->{expires_ms} > 1e12, 'with its expiry');
+$t->wait_for(sub { session()->{phase} eq 'cut' }, 15, 'its expiry');
+is(session()->{flags}, 1, 'it was marked as ending soon before');
+close $client->{socket};
+like(line(), qr/^cut:expired look 0 /, 'expired: the log');
+
+# held, then routed: the hold is measured
+my $socket = $t->tls($cert{held}) or die;
+$t->wait_for(sub { session()->{phase} eq 'held' }, 10, 'the hold');
+$table->cmd("alloc token:$token{held} default/demo w1 ready 0");
+my $worker = $live->accept;
+$t->wait_for(sub { session()->{phase} eq 'live' }, 10, 'the end of the hold');
+$p = row();
+is("$p->{held} $p->{hold}", '1 1', 'one was held, and for how long');
+$s = session();
+is($s->{hold_ms}, $p->{hold_ms}, 'the same in its record');
+close $socket;
+like(line(), qr/^routed unknown $s->{hold_ms} /, 'and in the log');

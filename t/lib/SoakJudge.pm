@@ -101,7 +101,9 @@ sub _served {
 sub _refused {
     my ($self, $r) = @_;
 
-    my %met = map { $_->[0] => $_->[1] } _met($r, $r->{began}, $r->{ended});
+    my @met = _met($r, $r->{began}, $r->{ended});
+    my %met = map { $_->[0] => 1 } @met;
+    my %workers = map { $_->[1] => 1 } grep { $_->[1] ne '' } @met;
     my %codes = (
         8  => [qw(queued)],
         9  => [qw(queued draining ended absent)],
@@ -109,7 +111,8 @@ sub _refused {
     );
 
     return '' if any { exists $met{$_} } @{$codes{$r->{which}} // []};
-    return '' if $r->{which} == 9 && $self->_worker_died($r);
+    return '' if $r->{which} == 9
+        && ($self->_worker_died($r) || keys %workers > 1);
 
     # it may not come back for a minute, wherever its worker is by now
     return '' if $r->{text} =~ /were_cut_a_moment_ago/
@@ -178,7 +181,7 @@ sub self_test {
 
     my $now = time;
     my %r = (began => $now - 3, named => $now - 2, ended => $now - 1,
-        kind => 'ask', which => 'w1', history => [
+        kind => 'ask', which => 'w1', text => '', history => [
             ['ready', 'w1', $now - 10, $now - 5],
             ['ready', 'w2', $now - 5, undef]]);
     my %breach = (

@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use JSON;
 use Test::Buildkit;
 
-plan tests => 53;
+plan tests => 55;
 
 my $t = Test::Buildkit->new;
 my $dir = $t->dir;
@@ -136,6 +136,20 @@ is(drain('w2', '--pool', 'other', '--namespace', 'team', '--undo')->{rc}, 0,
 is(drain('w1', '--endpoint', "unix:$dir/none")->{rc}, 5, 'no API: exit 5');
 is($host->request(GET => '/api/v1/workers/w1/drain')->{json}{drained},
     JSON::false, 'nothing was drained');
+$host->stop;
+
+# a connection that is not in the reports at first
+unlink "$dir/api.sock";
+my %look = (worker => 'w1', pool => 'a/b', state => 'draining',
+    drained => JSON::true, allocations => 1, builds => 0);
+$t->write('rules', encode_json([{ on => 'GET', times => 1,
+    json => { %look, connections => 1 } },
+    { on => '.', json => { %look, connections => 0 } }]));
+$t->start('fake', {}, "$FindBin::Bin/lib/fake_api", "$dir/api.sock",
+    "$dir/rules", "$dir/req");
+$t->wait_for(sub { -S "$dir/api.sock" }, 10, 'the API');
+is(drain('w1', '--wait')->{rc}, 0, 'nothing, then one, then nothing');
+is(() = $t->read('req') =~ /"method":"GET"/g, 3, '... nothing must be so twice');
 
 
 sub drain {

@@ -13,7 +13,7 @@ use IO::Socket::SSL;
 use JSON;
 use Test::Buildkit;
 
-plan tests => 35;
+plan tests => 37;
 
 my $t = Test::Buildkit->new;
 my $dir = $t->dir;
@@ -52,6 +52,14 @@ my $got = revoke($id{a}, 'key leaked');
 is("$got->{rc} $got->{out}", "0 revoked $id{a}: 0 connections cut\n", 'nobody');
 is(revoke($id{a}, 'again')->{out}, $got->{out}, 'twice is once');
 like(one($id{a})->{reason}, qr/^key leaked$/, '... with the first reason');
+
+# one that is only told so is no connection to cut
+my $told = $t->grpc($cert{a}, keep => 1);
+like($told->{streams}{1}{message}, qr/was revoked/, 'a new one is refused');
+$t->wait_for(sub { grep { $_->{phase} eq 'refused' }
+    @{$host->request(GET => "/api/v1/sessions?allocation=$id{a}")->{json}} },
+    15, 'its report');
+is(revoke($id{a}, 'again')->{err}, '', '... and not counted');
 
 # one, and several at two nginx processes; nobody else's
 my @b = connected('b', 1);

@@ -17,19 +17,13 @@
 #include "ngx_stream_buildkit_hold.h"
 
 
-/* dials and refusals between two looks at the other events */
-#define NGX_STREAM_BUILDKIT_HOLD_SLICE      100
-
 #define NGX_STREAM_BUILDKIT_HOLD_TRY_FIRST  100
 #define NGX_STREAM_BUILDKIT_HOLD_TRY_MAX    2000
 
 
-static void ngx_stream_buildkit_hold_timer(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx);
 static void ngx_stream_buildkit_hold_timer_handler(ngx_event_t *ev);
 static void ngx_stream_buildkit_hold_late(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-static void ngx_stream_buildkit_hold_waker(ngx_event_t *ev);
 static void ngx_stream_buildkit_hold_resume(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 static ngx_stream_buildkit_hold_e ngx_stream_buildkit_hold_kind(
@@ -183,7 +177,7 @@ ngx_stream_buildkit_hold_park(ngx_stream_session_t *s,
 }
 
 
-static void
+void
 ngx_stream_buildkit_hold_timer(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
@@ -289,144 +283,6 @@ ngx_stream_buildkit_hold_late(ngx_stream_session_t *s,
                && ctx->trouble.len)
     {
         rc = ngx_stream_buildkit_decide_trouble(s, ctx);
-    }
-
-    ngx_stream_buildkit_hold_end(s, ctx, rc);
-}
-
-
-void
-ngx_stream_buildkit_hold_tick(ngx_stream_buildkit_main_conf_t *bmcf,
-    ngx_uint_t changed)
-{
-    ngx_queue_t                *q, *next;
-    ngx_stream_buildkit_ctx_t  *ctx;
-
-    if (!changed && !bmcf->ending) {
-        return;
-    }
-
-    for (q = ngx_queue_head(&bmcf->held);
-         q != ngx_queue_sentinel(&bmcf->held);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-        ctx = ngx_queue_data(q, ngx_stream_buildkit_ctx_t, queue);
-
-        /* a look is not there to be routed */
-
-        if (!bmcf->ending
-            && (ctx->hold->look
-                || ngx_stream_buildkit_zone_same(bmcf->zone, &ctx->mark)
-                   == NGX_OK))
-        {
-            continue;
-        }
-
-        ngx_queue_remove(q);
-        ngx_queue_insert_tail(&bmcf->waking, q);
-    }
-
-    if (!ngx_queue_empty(&bmcf->waking) && !bmcf->waker.posted) {
-        bmcf->waker.handler = ngx_stream_buildkit_hold_waker;
-        bmcf->waker.data = bmcf;
-        bmcf->waker.log = bmcf->tick.log;
-
-        ngx_post_event(&bmcf->waker, &ngx_posted_events);
-    }
-}
-
-
-/* thousands may wait for one thing: some at a time, then other events */
-
-static void
-ngx_stream_buildkit_hold_waker(ngx_event_t *ev)
-{
-    ngx_uint_t                        n;
-    ngx_queue_t                      *q;
-    ngx_stream_buildkit_ctx_t        *ctx;
-    ngx_stream_buildkit_main_conf_t  *bmcf;
-
-    bmcf = ev->data;
-
-    for (n = 0; n < NGX_STREAM_BUILDKIT_HOLD_SLICE; n++) {
-
-        if (ngx_queue_empty(&bmcf->waking)) {
-            return;
-        }
-
-        q = ngx_queue_head(&bmcf->waking);
-        ctx = ngx_queue_data(q, ngx_stream_buildkit_ctx_t, queue);
-
-        ngx_queue_remove(q);
-        ngx_queue_insert_tail(&bmcf->held, q);
-
-        ngx_stream_buildkit_hold_again(ctx->session, ctx);
-    }
-
-    if (!ngx_queue_empty(&bmcf->waking)) {
-        ngx_post_event(ev, &ngx_posted_next_events);
-    }
-}
-
-
-void
-ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx)
-{
-    ngx_int_t                         rc;
-    socklen_t                         socklen;
-    ngx_sockaddr_t                    sockaddr;
-    ngx_stream_buildkit_hold_t       *h;
-    ngx_stream_buildkit_main_conf_t  *bmcf;
-
-    bmcf = ngx_stream_get_module_main_conf(s, ngx_stream_buildkit_module);
-
-    h = ctx->hold;
-
-    if (h->pos != h->last) {
-
-        /* amid a TLS record nothing else can be sent, by nobody */
-
-        h->due = 1;
-        ngx_stream_buildkit_hold_timer(s, ctx);
-        return;
-    }
-
-    if (bmcf->ending) {
-        ngx_stream_buildkit_hold_end(s, ctx,
-            ngx_stream_buildkit_refuse(s, ctx, BK_REFUSED_SHUTDOWN,
-                "gateway is shutting down, and allocation %*s has no worker "
-                "yet; try again",
-                (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id));
-        return;
-    }
-
-    if (h->look) {
-        ngx_stream_buildkit_hold_timer(s, ctx);
-        return;
-    }
-
-    sockaddr = ctx->sockaddr;
-    socklen = ctx->socklen;
-
-    rc = ngx_stream_buildkit_route(s, ctx);
-
-    if (rc == NGX_AGAIN) {
-        ngx_stream_buildkit_hold_park(s, ctx);
-        return;
-    }
-
-    if (rc == NGX_OK && h->backoff
-        && ngx_cmp_sockaddr(&sockaddr.sockaddr, socklen,
-                            &ctx->sockaddr.sockaddr, ctx->socklen, 1)
-           == NGX_OK)
-    {
-        /* the same worker as before: its time has not come yet */
-
-        ctx->waits = BK_REFUSED_WORKER;
-        ngx_stream_buildkit_hold_park(s, ctx);
-        return;
     }
 
     ngx_stream_buildkit_hold_end(s, ctx, rc);

@@ -48,10 +48,13 @@ struct ngx_stream_buildkit_hold_s {
 /* hold.c: puts it in the list, with a deadline for what ctx->waits says */
 void ngx_stream_buildkit_hold_park(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-/* looks again; h->parked says then whether it is still held */
+/* the next deadline of all that there are */
+void ngx_stream_buildkit_hold_timer(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+/* hold_wake.c: looks again; h->parked says then whether it is still held */
 void ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-/* ends the hold, with what route() returned */
+/* hold.c: ends the hold, with what route() returned */
 void ngx_stream_buildkit_hold_end(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_int_t rc);
 

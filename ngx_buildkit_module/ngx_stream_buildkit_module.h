@@ -91,6 +91,7 @@ typedef struct {
     ngx_queue_t                      waking;    /* ctx->queue: hold.c */
     ngx_event_t                      waker;
     ngx_queue_t                      live;      /* ctx->queue: live.c */
+    ngx_uint_t                       walking;   /* live.c: is not through */
     ngx_queue_t                      cutting;   /* ctx->queue: cut.c */
     ngx_event_t                      cutter;
 
@@ -315,6 +316,12 @@ ngx_int_t ngx_stream_buildkit_log_handler(ngx_stream_session_t *s);
 ngx_int_t ngx_stream_buildkit_route(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 
+/* identity.c: NGX_OK, or what refusing the client returned */
+ngx_int_t ngx_stream_buildkit_identity_token(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+ngx_int_t ngx_stream_buildkit_identity_key(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
+
 /* decide.c: the same results, from what was found */
 ngx_int_t ngx_stream_buildkit_decide(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
@@ -408,7 +415,7 @@ ngx_int_t ngx_stream_buildkit_filter_init(ngx_conf_t *cf);
 
 /*
  * cut.c: turns a live session into a refused one, at the next boundary of a
- * frame.  fmt as for refuse().  May be called from anywhere; does not
+ * frame.  fmt as for refuse().  Not from inside of a filter; does not
  * finalize the session in the call.
  */
 void ngx_stream_buildkit_cut(ngx_stream_session_t *s,

@@ -11,49 +11,11 @@
  */
 
 
-#include "ngx_stream_buildkit_module.h"
+#include "ngx_stream_buildkit_zone.h"
 
 
 /* how often one kind of trouble is written to the log */
 #define NGX_STREAM_BUILDKIT_ZONE_QUIET  10
-
-
-typedef enum {
-    ngx_stream_buildkit_zone_open_e = 0,
-    ngx_stream_buildkit_zone_layout_e,
-    ngx_stream_buildkit_zone_state_e,
-    ngx_stream_buildkit_zone_fault_e,
-    ngx_stream_buildkit_zone_entry_e,
-    ngx_stream_buildkit_zone_errors_e
-} ngx_stream_buildkit_zone_error_e;
-
-
-struct ngx_stream_buildkit_zone_s {
-    bk_table_view_t                    view;
-    ngx_stream_buildkit_range_t        range;    /* base NULL: not mapped */
-
-    dev_t                              dev;
-    ino_t                              ino;
-
-    uint64_t                           serial;   /* +1 with each mapping */
-    uint64_t                           revision; /* as check() saw it last */
-    uint64_t                           additions;
-    uint64_t                           state;
-
-    ngx_str_t                          path;
-    ngx_msec_t                         check;
-    ngx_log_t                         *log;
-
-    ngx_msec_t                         tried;    /* when it was opened last */
-    ngx_stream_buildkit_zone_error_e   error;    /* why it is not mapped */
-    ngx_err_t                          err;
-    const char                        *reason;
-    time_t                             logged[
-                                          ngx_stream_buildkit_zone_errors_e];
-
-    unsigned                           was_tried:1;
-    unsigned                           complained:1;
-};
 
 
 static void ngx_stream_buildkit_zone_cleanup(void *data);
@@ -64,15 +26,6 @@ static ngx_int_t ngx_stream_buildkit_zone_open(
 static ngx_int_t ngx_stream_buildkit_zone_map(
     ngx_stream_buildkit_zone_t *zone, ngx_fd_t fd);
 static void ngx_stream_buildkit_zone_close(ngx_stream_buildkit_zone_t *zone);
-static ngx_int_t ngx_stream_buildkit_zone_ready(
-    ngx_stream_buildkit_zone_t *zone);
-static ngx_int_t ngx_stream_buildkit_zone_read(
-    ngx_stream_buildkit_zone_t *zone, const u_char *key,
-    ngx_stream_buildkit_route_t *route);
-static ngx_int_t ngx_stream_buildkit_zone_result(
-    ngx_stream_buildkit_zone_t *zone, int rc);
-static void ngx_stream_buildkit_zone_complain(
-    ngx_stream_buildkit_zone_t *zone);
 
 
 ngx_stream_buildkit_zone_t *
@@ -149,32 +102,6 @@ ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone)
     zone->state = state;
 
     return changed;
-}
-
-
-ngx_int_t
-ngx_stream_buildkit_zone_same(ngx_stream_buildkit_zone_t *zone,
-    ngx_stream_buildkit_mark_t *mark)
-{
-    if (zone->range.base == NULL || zone->range.bad
-        || mark->serial != zone->serial
-        || mark->index >= zone->view.nentries)
-    {
-        return NGX_DECLINED;
-    }
-
-    if (bk_table_load(&zone->view.entries[mark->index].seq) != mark->seq) {
-        return NGX_DECLINED;
-    }
-
-    if (mark->worker < zone->view.nworkers
-        && bk_table_load(&zone->view.workers[mark->worker].seq)
-           != mark->worker_seq)
-    {
-        return NGX_DECLINED;
-    }
-
-    return NGX_OK;
 }
 
 
@@ -329,9 +256,7 @@ ngx_stream_buildkit_zone_close(ngx_stream_buildkit_zone_t *zone)
 }
 
 
-/* NGX_OK: there is a live table to read */
-
-static ngx_int_t
+ngx_int_t
 ngx_stream_buildkit_zone_ready(ngx_stream_buildkit_zone_t *zone)
 {
     uint64_t  state;
@@ -356,10 +281,7 @@ ngx_stream_buildkit_zone_ready(ngx_stream_buildkit_zone_t *zone)
     }
 
     if (zone->range.bad) {
-        zone->error = ngx_stream_buildkit_zone_fault_e;
-        zone->err = 0;
-        zone->reason = "was cut short while it was in use";
-        return NGX_ERROR;
+        return ngx_stream_buildkit_zone_fault(zone);
     }
 
     if (state != BK_TABLE_LIVE) {
@@ -377,117 +299,17 @@ ngx_stream_buildkit_zone_ready(ngx_stream_buildkit_zone_t *zone)
 
 
 ngx_int_t
-ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
-    const u_char *key, ngx_stream_buildkit_route_t *route)
+ngx_stream_buildkit_zone_fault(ngx_stream_buildkit_zone_t *zone)
 {
-    ngx_int_t  rc;
+    zone->error = ngx_stream_buildkit_zone_fault_e;
+    zone->err = 0;
+    zone->reason = "was cut short while it was in use";
 
-    route->mark.index = BK_TABLE_NONE;
-
-    if (ngx_stream_buildkit_zone_ready(zone) != NGX_OK) {
-        ngx_stream_buildkit_zone_complain(zone);
-        return NGX_ERROR;
-    }
-
-    rc = ngx_stream_buildkit_zone_read(zone, key, route);
-
-    /* zero pages in place of the file's read as "nothing here" */
-
-    if (zone->range.bad) {
-        zone->error = ngx_stream_buildkit_zone_fault_e;
-        zone->err = 0;
-        zone->reason = "was cut short while it was in use";
-        rc = NGX_ERROR;
-    }
-
-    if (rc == NGX_ERROR) {
-        ngx_stream_buildkit_zone_complain(zone);
-    }
-
-    return rc;
+    return NGX_ERROR;
 }
 
 
-static ngx_int_t
-ngx_stream_buildkit_zone_read(ngx_stream_buildkit_zone_t *zone,
-    const u_char *key, ngx_stream_buildkit_route_t *route)
-{
-    int       rc;
-    uint32_t  worker;
-
-    route->mark.serial = zone->serial;
-
-    rc = bk_table_lookup(&zone->view, key, &route->found);
-
-    if (rc != BK_TABLE_OK) {
-        return ngx_stream_buildkit_zone_result(zone, rc);
-    }
-
-    route->mark.index = route->found.index;
-    route->mark.seq = route->found.seq;
-
-    rc = bk_table_read_pool(&zone->view, route->found.alloc.pool,
-                            &route->pool);
-
-    /* a pool may go before the ended allocations that were made of it */
-
-    if (rc == BK_TABLE_MISS) {
-        route->pool.name_len = 0;
-
-    } else if (rc != BK_TABLE_OK) {
-        return ngx_stream_buildkit_zone_result(zone, rc);
-    }
-
-    /* before it is read: a change while it is read must not be missed */
-
-    worker = route->found.alloc.worker.index;
-    route->mark.worker = worker;
-
-    if (worker < zone->view.nworkers) {
-        route->mark.worker_seq =
-                              bk_table_load(&zone->view.workers[worker].seq);
-    }
-
-    rc = bk_table_read_worker(&zone->view, route->found.alloc.worker,
-                              &route->worker);
-
-    if (rc != BK_TABLE_OK && rc != BK_TABLE_MISS) {
-        return ngx_stream_buildkit_zone_result(zone, rc);
-    }
-
-    route->worker_rc = rc;
-
-    rc = bk_table_read_text(&zone->view, route->found.alloc.text, route->text);
-
-    if (rc == BK_TABLE_BAD) {
-        return ngx_stream_buildkit_zone_result(zone, rc);
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_stream_buildkit_zone_result(ngx_stream_buildkit_zone_t *zone, int rc)
-{
-    switch (rc) {
-
-    case BK_TABLE_MISS:
-        return NGX_DECLINED;
-
-    case BK_TABLE_BUSY:
-        return NGX_BUSY;
-
-    default: /* BK_TABLE_BAD */
-        zone->error = ngx_stream_buildkit_zone_entry_e;
-        zone->err = 0;
-        zone->reason = "holds values that no writer stores";
-        return NGX_ERROR;
-    }
-}
-
-
-static void
+void
 ngx_stream_buildkit_zone_complain(ngx_stream_buildkit_zone_t *zone)
 {
     time_t  now;

@@ -3,11 +3,12 @@
  * Turns a live connection into a refused one (wire.md, frame 3).
  *
  * From now on the filter passes nothing on in either direction, but for the
- * rest of a frame that the client has the beginning of.  Then, from a posted
+ * rest of a frame that the client has the beginning of.  The client is told
+ * why on each of its streams, at once where it can be.  Then, from a posted
  * event and so many of them at a time, the session is taken away from the
- * proxy, which closes the worker's side, and reply.c tells the client why on
- * each of its streams.  A frame whose rest does not come, and a client that
- * speaks something else, is closed without a word.
+ * proxy, which closes the worker's side, and reply.c sees to the rest.  A
+ * frame whose rest does not come, and a client that speaks something else, is
+ * closed without a word.
  */
 
 
@@ -107,7 +108,9 @@ ngx_stream_buildkit_cut(ngx_stream_session_t *s,
     }
 
     if (ngx_stream_buildkit_h2_boundary(&t->down)) {
-        ngx_stream_buildkit_cut_go(s, ctx, 0);
+        rc = c->buffered ? NGX_OK : ngx_stream_buildkit_reply_speak(s, ctx);
+
+        ngx_stream_buildkit_cut_go(s, ctx, rc != NGX_OK);
         return;
     }
 
@@ -168,10 +171,7 @@ void
 ngx_stream_buildkit_cut_go(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t mute)
 {
-    ngx_event_t                      *ev;
     ngx_stream_buildkit_main_conf_t  *bmcf;
-
-    static ngx_connection_t  dumb;
 
     ctx->cut->waiting = 0;
 
@@ -188,6 +188,17 @@ ngx_stream_buildkit_cut_go(ngx_stream_session_t *s,
     ngx_queue_insert_tail(&bmcf->cutting, &ctx->queue);
     ctx->queued = 1;
 
+    ngx_stream_buildkit_cut_post(bmcf);
+}
+
+
+void
+ngx_stream_buildkit_cut_post(ngx_stream_buildkit_main_conf_t *bmcf)
+{
+    ngx_event_t  *ev;
+
+    static ngx_connection_t  dumb;
+
     ev = &bmcf->cutter;
 
     if (ev->handler == NULL) {
@@ -198,9 +209,11 @@ ngx_stream_buildkit_cut_go(ngx_stream_session_t *s,
         ev->log = ngx_cycle->log;
     }
 
-    ngx_post_event(ev, &ngx_posted_events);
+    ngx_post_event(ev, &ngx_posted_next_events);
 }
 
+
+/* first all are told, then all are let go of */
 
 static void
 ngx_stream_buildkit_cut_handler(ngx_event_t *ev)
@@ -213,6 +226,14 @@ ngx_stream_buildkit_cut_handler(ngx_event_t *ev)
     bmcf = (ngx_stream_buildkit_main_conf_t *)
                ((u_char *) ev - offsetof(ngx_stream_buildkit_main_conf_t,
                                          cutter));
+
+    if (bmcf->walking) {
+        ngx_stream_buildkit_live_walk(bmcf);
+
+        if (bmcf->walking) {
+            return;
+        }
+    }
 
     for (n = 0; n < NGX_STREAM_BUILDKIT_CUT_SLICE; n++) {
 
@@ -230,7 +251,7 @@ ngx_stream_buildkit_cut_handler(ngx_event_t *ev)
     }
 
     if (!ngx_queue_empty(&bmcf->cutting)) {
-        ngx_post_event(ev, &ngx_posted_next_events);
+        ngx_stream_buildkit_cut_post(bmcf);
     }
 }
 

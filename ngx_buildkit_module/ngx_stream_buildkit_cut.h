@@ -92,6 +92,8 @@ ngx_int_t ngx_stream_buildkit_filter_flush(ngx_stream_session_t *s);
 /* live.c: something is to be looked at soon, outside of the filters */
 void ngx_stream_buildkit_live_post(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
+/* looks at each session whose entry has changed; goes on where it stopped */
+void ngx_stream_buildkit_live_walk(ngx_stream_buildkit_main_conf_t *bmcf);
 
 /*
  * change.c: the entry has changed, or may have.  NGX_OK: that is no reason to
@@ -106,11 +108,20 @@ ngx_int_t ngx_stream_buildkit_change_ended(ngx_stream_session_t *s,
 /* Unix time in milliseconds */
 uint64_t ngx_stream_buildkit_change_now(void);
 
-/* cut.c: the frame that was waited for has ended, or never will: mute */
+/* cut.c: there is more to be done, in the next round of the event loop */
+void ngx_stream_buildkit_cut_post(ngx_stream_buildkit_main_conf_t *bmcf);
+/* the frame that was waited for has ended, or never will: mute */
 void ngx_stream_buildkit_cut_go(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t mute);
 
-/* reply.c: answers for a session that was taken over; may finalize it */
+/*
+ * reply.c: says it at once, while the proxy has the session still; NGX_ERROR:
+ * cannot.  Only when nothing is buffered for the client.
+ */
+ngx_int_t ngx_stream_buildkit_reply_speak(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+/* the same for a session that was taken over, and all that is left to do;
+ * may finalize it */
 void ngx_stream_buildkit_reply_cut(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 

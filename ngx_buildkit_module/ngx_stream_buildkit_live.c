@@ -17,6 +17,8 @@
 #define NGX_STREAM_BUILDKIT_LIVE_PERIOD  30000
 /* for the table to say why a worker hung up */
 #define NGX_STREAM_BUILDKIT_LIVE_LOST    1000
+/* sessions that are cut before others get their turn */
+#define NGX_STREAM_BUILDKIT_LIVE_SLICE   100
 /* before an expiry a line is logged, or earlier in a short life */
 #define NGX_STREAM_BUILDKIT_LIVE_WARN    60000
 
@@ -132,18 +134,35 @@ void
 ngx_stream_buildkit_live_tick(ngx_stream_buildkit_main_conf_t *bmcf,
     ngx_uint_t changed)
 {
+    if (changed || bmcf->ending) {
+        ngx_stream_buildkit_live_walk(bmcf);
+    }
+}
+
+
+/* when it has to begin anew: who was looked at costs next to nothing */
+
+void
+ngx_stream_buildkit_live_walk(ngx_stream_buildkit_main_conf_t *bmcf)
+{
+    ngx_uint_t                  n;
     ngx_queue_t                *q, *next;
     ngx_stream_session_t       *s;
     ngx_stream_buildkit_ctx_t  *ctx;
 
-    if (!changed && !bmcf->ending) {
-        return;
-    }
+    bmcf->walking = 0;
+    n = 0;
 
     for (q = ngx_queue_head(&bmcf->live);
          q != ngx_queue_sentinel(&bmcf->live);
          q = next)
     {
+        if (n == NGX_STREAM_BUILDKIT_LIVE_SLICE) {
+            bmcf->walking = 1;
+            ngx_stream_buildkit_cut_post(bmcf);
+            return;
+        }
+
         next = ngx_queue_next(q);
 
         ctx = ngx_queue_data(q, ngx_stream_buildkit_ctx_t, queue);
@@ -155,15 +174,18 @@ ngx_stream_buildkit_live_tick(ngx_stream_buildkit_main_conf_t *bmcf,
                                     "%*s); run the build again",
                                     (size_t) NGX_STREAM_BUILDKIT_ID_LEN,
                                     ctx->id);
-            continue;
-        }
 
-        if (ngx_stream_buildkit_zone_same(bmcf->zone, &ctx->mark) != NGX_OK
-            && ngx_stream_buildkit_change_look(s, ctx) == NGX_OK)
+        } else if (ngx_stream_buildkit_zone_same(bmcf->zone, &ctx->mark)
+                   != NGX_OK
+                   && ngx_stream_buildkit_change_look(s, ctx) == NGX_OK)
         {
             /* what the timer was for may have moved */
 
             ngx_stream_buildkit_live_post(s, ctx);
+        }
+
+        if (ctx->cut) {
+            n++;
         }
     }
 }

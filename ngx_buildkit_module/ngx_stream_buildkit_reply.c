@@ -39,6 +39,7 @@
 static ngx_stream_buildkit_reply_t *ngx_stream_buildkit_reply_create(
     ngx_stream_session_t *s, ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t code,
     ngx_uint_t status, ngx_str_t *message, ngx_uint_t frames);
+static void ngx_stream_buildkit_reply_own(ngx_stream_buildkit_reply_t *r);
 static void ngx_stream_buildkit_reply_read_handler(ngx_event_t *rev);
 static void ngx_stream_buildkit_reply_write_handler(ngx_event_t *wev);
 static void ngx_stream_buildkit_reply_timer_handler(ngx_event_t *ev);
@@ -80,6 +81,8 @@ ngx_stream_buildkit_reply(ngx_stream_session_t *s,
 
     r->limit = NGX_STREAM_BUILDKIT_REPLY_BYTES;
 
+    ngx_stream_buildkit_reply_own(r);
+
     ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_FIRST);
 
     /* not from inside the phase handler: the session may end in there */
@@ -90,10 +93,8 @@ ngx_stream_buildkit_reply(ngx_stream_session_t *s,
 }
 
 
-/* goes on where the filter stopped to follow the client's frames */
-
-void
-ngx_stream_buildkit_reply_cut(ngx_stream_session_t *s,
+ngx_int_t
+ngx_stream_buildkit_reply_speak(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
     uint32_t                      last;
@@ -112,22 +113,53 @@ ngx_stream_buildkit_reply_cut(ngx_stream_session_t *s,
     r = ngx_stream_buildkit_reply_create(s, ctx, cut->code, cut->status,
                                          &cut->message, frames);
     if (r == NULL) {
-        s->connection->ssl->no_wait_shutdown = 1;
-        ngx_stream_finalize_session(s, cut->status);
-        return;
+        return NGX_ERROR;
     }
 
     r->cut = 1;
     r->limit = NGX_STREAM_BUILDKIT_REPLY_UPLOAD;
-
-    r->h2 = ctx->live->track.up;
-    r->h2.every = 0;
 
     r->upto = last;
 
     if (last > 2 * NGX_STREAM_BUILDKIT_REPLY_STREAMS) {
         r->next = last - 2 * (NGX_STREAM_BUILDKIT_REPLY_STREAMS - 1);
     }
+
+    if (s->connection->buffered) {
+        return NGX_OK;
+    }
+
+    return ngx_stream_buildkit_answer_send(r) == NGX_ERROR ? NGX_ERROR
+                                                           : NGX_OK;
+}
+
+
+/* goes on where the filter stopped to follow the client's frames */
+
+void
+ngx_stream_buildkit_reply_cut(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_stream_buildkit_reply_t  *r;
+
+    if (ctx->reply == NULL
+        && ngx_stream_buildkit_reply_speak(s, ctx) != NGX_OK)
+    {
+        s->connection->ssl->no_wait_shutdown = 1;
+        ngx_stream_finalize_session(s, ctx->cut->status);
+        return;
+    }
+
+    r = ctx->reply;
+
+    /* streams may have been opened since it was begun */
+
+    r->upto = ctx->live->track.up.last;
+
+    r->h2 = ctx->live->track.up;
+    r->h2.every = 0;
+
+    ngx_stream_buildkit_reply_own(r);
 
     ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_ALL);
 
@@ -173,10 +205,19 @@ ngx_stream_buildkit_reply_create(ngx_stream_session_t *s,
 
     ctx->reply = r;
 
+    return r;
+}
+
+
+static void
+ngx_stream_buildkit_reply_own(ngx_stream_buildkit_reply_t *r)
+{
+    ngx_connection_t  *c;
+
+    c = r->session->connection;
+
     c->read->handler = ngx_stream_buildkit_reply_read_handler;
     c->write->handler = ngx_stream_buildkit_reply_write_handler;
-
-    return r;
 }
 
 

@@ -42,7 +42,9 @@ sub line {
     }, 15, "line $lines of the access log");
 }
 sub row { report_read($file)->{pools}{'default/demo'} // {} }
-sub session { (report_read($file)->{sessions} // [{}])->[0] }
+sub session {
+    (report_read($file)->{sessions} // [{ phase => '', kind => '' }])->[0];
+}
 sub build {
     my ($client) = @_;
     $client->frame(1, 4, 1, $Test::Buildkit::Live::SESSION);

@@ -443,10 +443,10 @@ void ngx_stream_buildkit_limit_unhold(ngx_stream_session_t *s,
 void ngx_stream_buildkit_limit_handshake_done(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 /*
- * Remembers for half a minute that connections of this allocation were cut
- * here (for ctx->why), although its entry may still be as it was: ctx->mark.
- * was_cut() returns 0 when not, or when the entry is another by now, else
- * BK_CUT_*.
+ * Remembers that connections of this allocation were cut here, for ctx->why:
+ * for two seconds in any case, and for half a minute while its entry in the
+ * table is as it was (ctx->mark) where that says nothing of it.  was_cut()
+ * returns 0 or BK_CUT_*.
  */
 void ngx_stream_buildkit_limit_cut(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);

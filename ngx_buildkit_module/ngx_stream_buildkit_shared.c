@@ -19,7 +19,9 @@
 #define NGX_STREAM_BUILDKIT_SHARED_CUTS     4096
 #define NGX_STREAM_BUILDKIT_SHARED_PIDS     64
 
-#define NGX_STREAM_BUILDKIT_SHARED_RECENT   30000   /* cut, milliseconds */
+/* after a cut, milliseconds: whatever the table says, then if it is as it was */
+#define NGX_STREAM_BUILDKIT_SHARED_JUST     2000
+#define NGX_STREAM_BUILDKIT_SHARED_RECENT   30000
 #define NGX_STREAM_BUILDKIT_SHARED_QUIET    60      /* log, seconds */
 
 
@@ -37,6 +39,7 @@ typedef struct {
 typedef struct {
     u_char                             key[NGX_STREAM_BUILDKIT_SHARED_KEY];
     uint64_t                           seq;     /* of its entry, when cut */
+    uint64_t                           worker_seq;
     uint32_t                           index;
     uint32_t                           why;
     ngx_msec_t                         time;
@@ -279,6 +282,7 @@ ngx_stream_buildkit_shared_cut(ngx_stream_buildkit_limit_t *limit,
 
     ngx_memcpy(r->key, key, NGX_STREAM_BUILDKIT_SHARED_KEY);
     r->seq = mark->seq;
+    r->worker_seq = mark->worker_seq;
     r->index = mark->index;
     r->why = why;
 
@@ -296,6 +300,7 @@ ngx_stream_buildkit_shared_was_cut(ngx_stream_buildkit_limit_t *limit,
 {
     ngx_msec_t                     now, recent;
     ngx_uint_t                     why;
+    ngx_msec_int_t                 age;
     ngx_stream_buildkit_recent_t  *r;
     ngx_stream_buildkit_shared_t  *sh;
 
@@ -316,11 +321,24 @@ ngx_stream_buildkit_shared_was_cut(ngx_stream_buildkit_limit_t *limit,
     r = &sh->cuts[ngx_stream_buildkit_shared_hash(key)
                   % NGX_STREAM_BUILDKIT_SHARED_CUTS];
 
-    if (ngx_memcmp(r->key, key, NGX_STREAM_BUILDKIT_SHARED_KEY) == 0
-        && (ngx_msec_int_t) (now - r->time)
-           <= NGX_STREAM_BUILDKIT_SHARED_RECENT
-        && r->index == mark->index
-        && (r->index == BK_TABLE_NONE || r->seq == mark->seq))
+    age = now - r->time;
+
+    if (ngx_memcmp(r->key, key, NGX_STREAM_BUILDKIT_SHARED_KEY) != 0
+        || age > NGX_STREAM_BUILDKIT_SHARED_RECENT)
+    {
+        why = BK_CUT_NONE;
+
+    } else if (age <= NGX_STREAM_BUILDKIT_SHARED_JUST) {
+
+        /* what comes now is the client's last trace, which must not wait */
+
+        why = r->why;
+
+    } else if (r->why != BK_CUT_WORKER
+               && r->index == mark->index
+               && (r->index == BK_TABLE_NONE
+                   || (r->seq == mark->seq
+                       && r->worker_seq == mark->worker_seq)))
     {
         why = r->why;
     }

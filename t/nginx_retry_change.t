@@ -87,7 +87,7 @@ $h2 = $t->grpc($gone, streams => [], keep => 1);
 tries($before + 2);
 $h2->finish;
 my $log = $t->wait_for(sub {
-    my ($line) = ($t->read('access.log') // '') =~ /^(.* gone\|)$/m;
+    my ($line) = ($t->read('access.log') // '') =~ /^(.* 33 gone\|)$/m;
     return $line;
 }, 10, 'the client to be missed');
 like($log, qr/^200 127\.0\.0\.1:\d+ 33 gone/, 'a client that goes: noticed');

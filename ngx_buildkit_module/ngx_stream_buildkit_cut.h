@@ -27,7 +27,6 @@ struct ngx_stream_buildkit_live_s {
     unsigned                       worker_notified:1;   /* of the other's */
     unsigned                       client_notified:1;
     unsigned                       warned:1;
-    unsigned                       kind:3;
 };
 
 

@@ -388,13 +388,11 @@ ngx_stream_buildkit_filter_kind(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
     ngx_uint_t                    kind;
-    ngx_stream_buildkit_live_t   *live;
     ngx_stream_buildkit_track_t  *t;
 
-    live = ctx->live;
-    t = &live->track;
+    t = &ctx->live->track;
 
-    if (live->kind == BK_KIND_BUILD || !t->asked) {
+    if (ctx->kind == BK_KIND_BUILD || !t->asked) {
         return;
     }
 
@@ -402,8 +400,7 @@ ngx_stream_buildkit_filter_kind(ngx_stream_session_t *s,
            : (t->timeout && s->received < NGX_STREAM_BUILDKIT_FILTER_LOOK)
            ? BK_KIND_LOOK : BK_KIND_OTHER;
 
-    if (kind != live->kind) {
-        live->kind = kind;
+    if (kind != ctx->kind) {
         ngx_stream_buildkit_report_kind(ctx, kind);
     }
 }

@@ -42,7 +42,7 @@ my @bad = (
     ['w2', '{}', 409, 'Ambiguous', qr/several pools have a worker w2/],
 );
 
-plan tests => 2 * @bad + 34;
+plan tests => 2 * @bad + 35;
 
 for (@bad) {
     my ($name, $body, $status, $reason, $text) = @$_;
@@ -84,6 +84,12 @@ is $b->{workerName}, 'w2', 'the next one gets another worker';
 $r = allocate(wait => '0');
 is $r->{status}, 503, 'and then there is none';
 like $r->{json}{error}, qr/1 of 2 allocated, 1 drained/, '... which is said';
+
+drain('w2', poolName => 'demo');
+is +(grep { $_->{name} eq 'default/demo' }
+    @{$host->request(GET => '/api/v1/pools')->{json}})[0]{status}, 'draining',
+    'a pool whose workers all drain';
+drain('w2', poolName => 'demo', undo => JSON::true);
 
 # renewed, it still drains; and does not when it is taken back
 $r = $host->request(POST => '/api/v1/workers/renew',

@@ -9,7 +9,7 @@ use lib "$FindBin::Bin/lib";
 use JSON;
 use Test::Buildkit;
 
-plan tests => 24;
+plan tests => 23;
 
 my $t = Test::Buildkit->new;
 my ($host, $nginx) = $t->gateway(workers => 2, nginx => {

@@ -147,6 +147,9 @@ bk_api_add_pool(const bk_pool_info_t *pool, void *data)
     } else if (n.workers[BK_WORKER_STARTING] != 0) {
         status = "starting";
 
+    } else if (n.workers[BK_WORKER_DRAINING] != 0) {
+        status = "draining";
+
     } else if (total == 0 || n.workers[BK_WORKER_FAILED] == total) {
         status = "failed";
 

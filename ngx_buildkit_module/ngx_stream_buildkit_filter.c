@@ -125,9 +125,9 @@ ngx_stream_buildkit_filter_up(ngx_stream_session_t *s,
 
         if (ctx->replay && !ctx->cut) {
 
-            /* for the worker's next try: retry.c */
+            /* for the worker's next try */
 
-            (void) ngx_stream_buildkit_retry_passed(s, ctx, chain);
+            (void) ngx_stream_buildkit_replay_passed(s, ctx, chain);
         }
 
         /* a client that goes now: found out when it is answered */
@@ -146,7 +146,7 @@ ngx_stream_buildkit_filter_up(ngx_stream_session_t *s,
     ngx_stream_buildkit_report_add(ctx->row->bytes_up, n);
 
     if (ctx->replay
-        && ngx_stream_buildkit_retry_passed(s, ctx, chain) != NGX_OK)
+        && ngx_stream_buildkit_replay_passed(s, ctx, chain) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -207,7 +207,7 @@ ngx_stream_buildkit_filter_down(ngx_stream_session_t *s,
 
     if (n) {
         if (ctx->replay) {
-            ngx_stream_buildkit_retry_answered(s, ctx);
+            ngx_stream_buildkit_replay_end(s, ctx);
         }
 
         ngx_stream_buildkit_filter_moved(ctx);
@@ -344,7 +344,11 @@ ngx_stream_buildkit_filter_lost(ngx_stream_session_t *s,
     live = ctx->live;
     pc = s->upstream->peer.connection;
 
-    if (!ctx->replay && (live->track.off || live->track.nopen == 0)) {
+    /* nobody waits for anything, or the client went first */
+
+    if (live->client_eof
+        || (!ctx->replay && (live->track.off || live->track.nopen == 0)))
+    {
         return NGX_ERROR;
     }
 

@@ -20,8 +20,13 @@
 #define NGX_STREAM_BUILDKIT_HOLD_TRY_FIRST  100
 #define NGX_STREAM_BUILDKIT_HOLD_TRY_MAX    2000
 
+/* the wall clock may jump: an expiry is looked at as often as that */
+#define NGX_STREAM_BUILDKIT_HOLD_CLOCK      60000
+
 
 static void ngx_stream_buildkit_hold_timer_handler(ngx_event_t *ev);
+static ngx_msec_int_t ngx_stream_buildkit_hold_expiry(
+    ngx_stream_buildkit_ctx_t *ctx);
 static void ngx_stream_buildkit_hold_late(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 static void ngx_stream_buildkit_hold_resume(ngx_stream_session_t *s,
@@ -202,6 +207,10 @@ ngx_stream_buildkit_hold_timer(ngx_stream_session_t *s,
         left = ngx_min(left, header);
     }
 
+    if (ctx->expires_ms && !h->look && !h->due) {
+        left = ngx_min(left, ngx_stream_buildkit_hold_expiry(ctx));
+    }
+
     ngx_add_timer(&h->timer, (ngx_msec_t) ngx_max(left, 0));
 }
 
@@ -247,7 +256,42 @@ ngx_stream_buildkit_hold_timer_handler(ngx_event_t *ev)
         return;
     }
 
+    if (ctx->expires_ms && !h->look && !h->due
+        && ngx_stream_buildkit_hold_expiry(ctx) == 0)
+    {
+        /* nobody need have told the table */
+
+        ngx_stream_buildkit_hold_again(s, ctx);
+        return;
+    }
+
     ngx_stream_buildkit_hold_timer(s, ctx);
+}
+
+
+/* how long it still lives, by the wall clock, which may have been changed */
+
+static ngx_msec_int_t
+ngx_stream_buildkit_hold_expiry(ngx_stream_buildkit_ctx_t *ctx)
+{
+    uint64_t     now;
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+    now = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    if (ctx->mark.index == BK_TABLE_NONE) {
+
+        /* there is no table now to say how it ended */
+
+        return NGX_STREAM_BUILDKIT_HOLD_CLOCK;
+    }
+
+    if (ctx->expires_ms <= now) {
+        return 0;
+    }
+
+    return ngx_min(ctx->expires_ms - now, NGX_STREAM_BUILDKIT_HOLD_CLOCK);
 }
 
 

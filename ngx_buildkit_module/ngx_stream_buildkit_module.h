@@ -193,7 +193,7 @@ typedef struct {
     unsigned                         session_set:1;
     unsigned                         settings:1;  /* SETTINGS was sent */
     unsigned                         replay:1;  /* c->buffer has all that the
-                                                   worker got: retry.c */
+                                                   worker got: replay.c */
     unsigned                         counted:1; /* limit.c: in its zone */
     unsigned                         holding:1; /* limit.c: counted as held */
     unsigned                         shaking:1; /* limit.c: in handshake */
@@ -374,30 +374,37 @@ ngx_int_t ngx_stream_buildkit_takeover(ngx_stream_session_t *s,
 
 /*
  * retry.c: a worker that did not answer is tried again for buildkit_retry
- * while the client is held.  For filter.c, while ctx->replay: passed() before
- * client bytes go on, answered() when the worker's first byte has come.
- * closed(): the worker closed or broke the connection; from a posted event
- * only.  NGX_OK: it had not answered yet, the session is held or refused or
- * no more, and not the caller's; NGX_DECLINED: it is a matter for cut.c.
+ * while the client is held.  For upstream.c, in the order in which it calls
+ * them: a worker is dialled; that failed; 1: so the proxy wants another peer,
+ * and gets a placeholder.
  */
-ngx_int_t ngx_stream_buildkit_retry_passed(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_chain_t *chain);
-void ngx_stream_buildkit_retry_answered(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx);
-ngx_int_t ngx_stream_buildkit_retry_closed(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx);
-/* for upstream.c, in the order in which it calls them */
 ngx_int_t ngx_stream_buildkit_retry_start(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 void ngx_stream_buildkit_retry_failed(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_connection_t *pc);
-/* 1: it failed, and the proxy wants another peer: gets a placeholder */
 ngx_uint_t ngx_stream_buildkit_retry_wanted(ngx_stream_buildkit_ctx_t *ctx);
 ngx_int_t ngx_stream_buildkit_retry_placeholder(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_peer_connection_t *pc);
-void ngx_stream_buildkit_retry_connected(ngx_stream_session_t *s,
+/*
+ * The worker closed or broke the connection; from a posted event only.
+ * NGX_OK: it had not answered yet, the session is held or refused or no more,
+ * and not the caller's; NGX_DECLINED: it is a matter for cut.c.
+ */
+ngx_int_t ngx_stream_buildkit_retry_closed(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 void ngx_stream_buildkit_retry_done(ngx_stream_buildkit_ctx_t *ctx);
+
+/*
+ * replay.c: what a worker got that has said nothing yet.  start() when it is
+ * connected; while ctx->replay: passed() before client bytes go on, end()
+ * when the worker's first byte has come.
+ */
+void ngx_stream_buildkit_replay_start(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+ngx_int_t ngx_stream_buildkit_replay_passed(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_chain_t *chain);
+void ngx_stream_buildkit_replay_end(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
 
 /* trouble.c: listens for what the worker says is wrong */
 void ngx_stream_buildkit_trouble_watch(ngx_stream_buildkit_ctx_t *ctx,

@@ -18,17 +18,17 @@
 #include "ngx_stream_buildkit_retry.h"
 
 
-/* of what was said to a worker: with more than this it is not tried again */
-#define NGX_STREAM_BUILDKIT_RETRY_KEEP   (128 * 1024)
-#define NGX_STREAM_BUILDKIT_RETRY_FIRST  512
+/* clients go after 20 seconds without SETTINGS: no try may take as long */
+#define NGX_STREAM_BUILDKIT_RETRY_PATIENCE  3000
 
 
 static void ngx_stream_buildkit_retry_event_handler(ngx_event_t *ev);
 static void ngx_stream_buildkit_retry_connect_handler(ngx_event_t *ev);
+static void ngx_stream_buildkit_retry_timer_handler(ngx_event_t *ev);
+static ngx_int_t ngx_stream_buildkit_retry_settings(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
 static void ngx_stream_buildkit_retry_now(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-static ngx_int_t ngx_stream_buildkit_retry_keep(ngx_connection_t *c,
-    ngx_uint_t own, u_char *p, size_t n);
 
 
 /* a worker is going to be dialled */
@@ -52,6 +52,10 @@ ngx_stream_buildkit_retry_start(ngx_stream_session_t *s,
         r->event.data = s->connection;
         r->event.log = s->connection->log;
 
+        r->timer.handler = ngx_stream_buildkit_retry_timer_handler;
+        r->timer.data = s->connection;
+        r->timer.log = s->connection->log;
+
         ctx->retry = r;
     }
 
@@ -69,6 +73,8 @@ ngx_stream_buildkit_retry_start(ngx_stream_session_t *s,
     /* the proxy sets its handlers when the balancer has returned */
 
     ngx_post_event(&r->event, &ngx_posted_events);
+
+    ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_RETRY_PATIENCE);
 
     return NGX_OK;
 }
@@ -241,6 +247,92 @@ ngx_stream_buildkit_retry_failed(ngx_stream_session_t *s,
 }
 
 
+/* nothing was passed to the client yet, so it is still ours to speak first */
+
+static void
+ngx_stream_buildkit_retry_timer_handler(ngx_event_t *ev)
+{
+    ngx_msec_t                    limit, silent;
+    ngx_connection_t             *c;
+    ngx_stream_session_t         *s;
+    ngx_stream_buildkit_ctx_t    *ctx;
+    ngx_stream_buildkit_retry_t  *r;
+
+    c = ev->data;
+    s = c->data;
+
+    ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    if (ngx_stream_buildkit_retry_settings(s, ctx) != NGX_OK) {
+
+        /* it has not even room for so little */
+
+        (void) ngx_stream_buildkit_takeover(s, ctx);
+
+        ngx_stream_finalize_session(s, NGX_STREAM_OK);
+        return;
+    }
+
+    r = ctx->retry;
+
+    if (!s->upstream->connected) {
+
+        /* that is limited by proxy_connect_timeout */
+
+        ngx_add_timer(ev, NGX_STREAM_BUILDKIT_RETRY_PATIENCE);
+        return;
+    }
+
+    silent = ngx_current_msec - r->connected;
+    limit = ngx_stream_buildkit_hold_limit(s, BK_REFUSED_WORKER);
+
+    if (silent < limit) {
+        ngx_add_timer(ev, limit - silent);
+        return;
+    }
+
+    if (limit == 0) {
+        return;
+    }
+
+    ngx_stream_buildkit_trouble(ctx,
+                  "it took the connection, but said nothing for %Ms",
+                  silent / 1000);
+
+    ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                  "buildkit: worker %V did not answer: %V", &ctx->worker,
+                  &ctx->trouble);
+
+    ngx_stream_buildkit_live_done(ctx);
+
+    ngx_stream_buildkit_retry_now(s, ctx);
+}
+
+
+static ngx_int_t
+ngx_stream_buildkit_retry_settings(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    u_char             frame[NGX_STREAM_BUILDKIT_H2_HEAD];
+    ngx_connection_t  *c;
+
+    if (ctx->settings) {
+        return NGX_OK;
+    }
+
+    ctx->settings = 1;
+
+    c = s->connection;
+
+    (void) ngx_stream_buildkit_h2_frame(frame,
+                                        NGX_STREAM_BUILDKIT_H2_SETTINGS, 0, 0,
+                                        NULL, 0);
+
+    return c->send(c, frame, sizeof(frame)) == sizeof(frame) ? NGX_OK
+                                                             : NGX_ERROR;
+}
+
+
 /* not from inside of the proxy: it finds nothing as it was */
 
 static void
@@ -256,152 +348,6 @@ ngx_stream_buildkit_retry_now(ngx_stream_session_t *s,
     ctx->retry->failed = 0;
 
     ngx_stream_buildkit_hold_retry(s, ctx);
-}
-
-
-/* TCP and TLS are up; the client's bytes follow, from here on through us */
-
-void
-ngx_stream_buildkit_retry_connected(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx)
-{
-    ngx_buf_t                    *b;
-    ngx_stream_buildkit_retry_t  *r;
-
-    r = ctx->retry;
-    b = s->connection->buffer;
-
-    /* the proxy sends c->buffer first, from where it is */
-
-    r->skip = b ? b->last - b->pos : 0;
-    r->own = (b == NULL);
-
-    ctx->replay = (r->skip <= NGX_STREAM_BUILDKIT_RETRY_KEEP);
-}
-
-
-ngx_int_t
-ngx_stream_buildkit_retry_passed(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx, ngx_chain_t *chain)
-{
-    size_t                        n, skip;
-    ngx_buf_t                    *b;
-    ngx_chain_t                  *cl;
-    ngx_stream_buildkit_retry_t  *r;
-
-    r = ctx->retry;
-
-    for (cl = chain; cl; cl = cl->next) {
-        b = cl->buf;
-        n = b->last - b->pos;
-
-        skip = ngx_min(n, r->skip);
-        r->skip -= skip;
-
-        if (n - skip
-            && ngx_stream_buildkit_retry_keep(s->connection, r->own,
-                                              b->pos + skip, n - skip)
-               != NGX_OK)
-        {
-            /* too much, or no memory for it: then it is the only try */
-
-            ctx->replay = 0;
-            break;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_stream_buildkit_retry_keep(ngx_connection_t *c, ngx_uint_t own, u_char *p,
-    size_t n)
-{
-    size_t      used, size;
-    u_char     *start;
-    ngx_buf_t  *b;
-
-    b = c->buffer;
-
-    if (b == NULL) {
-        b = ngx_create_temp_buf(c->pool,
-                                ngx_max(n, NGX_STREAM_BUILDKIT_RETRY_FIRST));
-        if (b == NULL) {
-            return NGX_ERROR;
-        }
-
-        c->buffer = b;
-    }
-
-    used = b->last - b->pos;
-
-    if (used + n > NGX_STREAM_BUILDKIT_RETRY_KEEP) {
-        return NGX_ERROR;
-    }
-
-    if ((size_t) (b->end - b->last) < n) {
-        size = 2 * (used + n);
-
-        start = ngx_palloc(c->pool, size);
-        if (start == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_memcpy(start, b->pos, used);
-
-        /* the old one may be what the proxy is sending from */
-
-        if (own) {
-            (void) ngx_pfree(c->pool, b->start);
-        }
-
-        b->start = start;
-        b->pos = start;
-        b->last = start + used;
-        b->end = start + size;
-    }
-
-    b->last = ngx_cpymem(b->last, p, n);
-
-    return NGX_OK;
-}
-
-
-void
-ngx_stream_buildkit_retry_answered(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx)
-{
-    ngx_buf_t                    *b;
-    ngx_connection_t             *c, *pc;
-    ngx_stream_upstream_t        *u;
-    ngx_stream_buildkit_retry_t  *r;
-
-    c = s->connection;
-    r = ctx->retry;
-    u = s->upstream;
-    pc = u->peer.connection;
-    b = c->buffer;
-
-    ctx->replay = 0;
-
-    if (pc->ssl) {
-        SSL_set_msg_callback(pc->ssl->connection, NULL);
-    }
-
-    if (b == NULL) {
-        return;
-    }
-
-    /* not needed any more, unless the proxy is still sending from there */
-
-    if (r->own
-        || (u->upstream_busy == NULL && u->upstream_out == NULL
-            && !pc->buffered))
-    {
-        (void) ngx_pfree(c->pool, b->start);
-        c->buffer = NULL;
-    }
 }
 
 
@@ -454,7 +400,19 @@ ngx_stream_buildkit_retry_closed(ngx_stream_session_t *s,
 void
 ngx_stream_buildkit_retry_done(ngx_stream_buildkit_ctx_t *ctx)
 {
-    if (ctx->retry && ctx->retry->event.posted) {
-        ngx_delete_posted_event(&ctx->retry->event);
+    ngx_stream_buildkit_retry_t  *r;
+
+    r = ctx->retry;
+
+    if (r == NULL) {
+        return;
+    }
+
+    if (r->event.posted) {
+        ngx_delete_posted_event(&r->event);
+    }
+
+    if (r->timer.timer_set) {
+        ngx_del_timer(&r->timer);
     }
 }

@@ -17,6 +17,8 @@
 
 struct ngx_stream_buildkit_retry_s {
     ngx_event_t                event;
+    ngx_event_t                timer;       /* until it answers */
+    ngx_msec_t                 connected;
     ngx_event_handler_pt       handler;     /* of the proxy */
     ngx_uint_t                 tries;
     size_t                     skip;        /* c->buffer is on its way */

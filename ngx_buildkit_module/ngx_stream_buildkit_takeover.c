@@ -34,6 +34,8 @@ ngx_stream_buildkit_takeover(ngx_stream_session_t *s,
     c = s->connection;
     u = s->upstream;
 
+    ngx_stream_buildkit_retry_done(ctx);
+
     rc = ngx_stream_buildkit_takeover_save(s, ctx);
 
     ngx_stream_buildkit_takeover_close(s, ctx);

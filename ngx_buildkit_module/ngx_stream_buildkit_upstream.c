@@ -255,7 +255,7 @@ ngx_stream_buildkit_upstream_notify(ngx_peer_connection_t *pc, void *data,
     c = pc->connection;
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
 
-    ngx_stream_buildkit_retry_connected(s, ctx);
+    ngx_stream_buildkit_replay_start(s, ctx);
 
     ngx_stream_buildkit_report_connected(ctx,
                                ngx_current_msec - s->upstream->start_time);

@@ -75,10 +75,8 @@ ngx_stream_buildkit_zone_start(ngx_stream_buildkit_zone_t *zone,
 ngx_uint_t
 ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone)
 {
-    uint64_t    additions, revision, serial, state;
+    uint64_t    additions, revision, state;
     ngx_uint_t  changed;
-
-    serial = zone->serial;
 
     if (zone->range.base == NULL || zone->range.bad
         || ngx_stream_buildkit_zone_changed(zone) == NGX_OK)
@@ -86,16 +84,21 @@ ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone)
         (void) ngx_stream_buildkit_zone_open(zone);
     }
 
+    /* a look-up may have opened another one since then */
+
+    changed = zone->seen != zone->serial;
+    zone->seen = zone->serial;
+
     if (zone->range.base == NULL) {
-        return serial != zone->serial;
+        return changed;
     }
 
     revision = bk_table_revision(&zone->view);
     additions = bk_table_load(&zone->view.header->additions);
     state = bk_table_state(&zone->view);
 
-    changed = serial != zone->serial || revision != zone->revision
-              || additions != zone->additions || state != zone->state;
+    changed |= revision != zone->revision || additions != zone->additions
+               || state != zone->state;
 
     zone->revision = revision;
     zone->additions = additions;

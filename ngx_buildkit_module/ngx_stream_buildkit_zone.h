@@ -29,7 +29,8 @@ struct ngx_stream_buildkit_zone_s {
     ino_t                              ino;
 
     uint64_t                           serial;   /* +1 with each mapping */
-    uint64_t                           revision; /* as check() saw it last */
+    uint64_t                           seen;     /* as check() saw it last */
+    uint64_t                           revision;
     uint64_t                           additions;
     uint64_t                           state;
 

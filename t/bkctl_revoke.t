@@ -13,7 +13,7 @@ use IO::Socket::SSL;
 use JSON;
 use Test::Buildkit;
 
-plan tests => 37;
+plan tests => 39;
 
 my $t = Test::Buildkit->new;
 my $dir = $t->dir;
@@ -66,6 +66,9 @@ my @b = connected('b', 1);
 my @c = connected('c', 5);
 is(revoke($id{b}, 'x')->{out}, "revoked $id{b}: 1 connection cut\n", 'one');
 ok(over($b[0]), '... is closed');
+is_deeply([@{lookup('c', '?connections=1')}{qw(live held workerState)}],
+    [5, 0, 'ready'], 'lookup counts them');
+ok(!exists lookup('c', '')->{live}, '... where it is asked to');
 $got = revoke($id{c}, 'x', '--json');
 is_deeply(decode_json($got->{out}), { id => $id{c}, state => 'revoked',
     reason => 'x', connectionsCut => 5, connectionsLeft => 0 },
@@ -176,6 +179,13 @@ sub over {
     }, 10, 'the close') };
 
     return $closed;
+}
+
+sub lookup {
+    my ($name, $query) = @_;
+
+    return $host->request(POST => "/api/v1/workers/lookup$query",
+        { token => $token{$name} })->{json};
 }
 
 sub one { return $host->request(GET => "/api/v1/allocations/$_[0]")->{json} }

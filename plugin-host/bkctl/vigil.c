@@ -105,6 +105,11 @@ bk_vigil_held(bk_session_t *s, const json_t *look)
     state = *state ? state : bk_out_string(look, "state");
     message = bk_out_string(look, "workerMessage");
 
+    if (strcmp(state, "ready") == 0 && now - s->held_ms < BK_VIGIL_OFTEN / 2) {
+        /* it may just be connecting */
+        return;
+    }
+
     /* a ready one that lets people wait does not answer the gateway */
     snprintf(text, sizeof(text), "waiting for worker %s: %s%s%s",
              bk_out_string(look, "workerName"),
@@ -135,7 +140,9 @@ bk_vigil_through(bk_session_t *s, const json_t *look)
     bk_duration_format((bk_now_ms() - s->held_ms) / 1000 * 1000, took,
                        sizeof(took));
 
-    if (bk_vigil_ready(look) && bk_out_number(look, "live") > 0) {
+    if (s->said[0] && bk_vigil_ready(look)
+        && bk_out_number(look, "live") > 0)
+    {
         bk_out_note("bkctl: worker %s is there after %s",
                     bk_out_text(look, "workerName"), took);
     }

@@ -1,0 +1,125 @@
+# Cuts at random moments of connections that are full in both directions, in
+# random frames and pieces: the client gets whole frames, as they were sent,
+# and behind the last one the reason.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Buildkit;
+use Test::Buildkit::Live;
+use Time::HiRes qw(time);
+
+my $RUNS = 25;
+
+plan tests => 3 * $RUNS + 2;
+
+my $t = Test::Buildkit->new;
+
+my $live = Test::Buildkit::Live->new($t, 'w1');
+my @token = map { $t->token } 1 .. $RUNS;
+my $table = $t->table('pool default/demo', $live->row,
+    map { "alloc token:$_ default/demo w1 ready 0" } @token);
+my $nginx = $t->nginx($t->gateway_conf(stream => 'log_format bk "$status";',
+    server => "access_log %%DIR%%/access.log bk;\n"));
+
+my $seed = $ENV{BK_SEED} // time ^ $$;
+srand $seed;
+diag "BK_SEED=$seed";
+
+for my $run (1 .. $RUNS) {
+    my $token = $token[$run - 1];
+    my $cert = $t->client_cert("c$run", cn => "alloc:$token");
+    my ($client, $worker) = $live->connect($cert);
+    $client->request(1);
+    $worker->until(sub { $worker->seen(1, 1) });
+
+    my ($sent, $got) = flood($client, $worker, rand 300_000, rand 100_000,
+        sub { $table->cmd("end token:$token revoked run $run") });
+
+    # what came before the answer is the beginning of what was sent
+    my ($frames, $last) = ($got, '');
+    my $end = answer(\$frames, \$last);
+    is($end, 1, "run $run: whole frames, then the answer");
+    ok($frames eq substr($sent, 0, length $frames),
+        "run $run: as they were sent");
+    like($last, qr/was revoked at .*: run $run; run bkctl allocate/,
+        "run $run: with the reason");
+    $_->finish for $client, $worker;
+}
+
+my $log = $t->wait_for(sub {
+    my $text = $t->read('access.log') // '';
+    return $RUNS == (() = $text =~ /\n/g) && $text;
+}, 15, 'the access log');
+is($log, "403\n" x $RUNS, 'the status of all');
+unlike($nginx->log, qr/\[(crit|alert)\]|the client is not told why/,
+    'nobody was left without');
+
+
+# Both write without end; after so many bytes of the worker comes the end.
+# The client reads at most so much at once.  Returns what the worker sent and
+# what the client got until its stream had ended.
+sub flood {
+    my ($client, $worker, $after, $rate, $revoke) = @_;
+
+    my ($c, $w) = ($client->{socket}, $worker->{socket});
+    my ($sent, $to_client, $to_worker) = ('', '', '');
+    my $got = $client->{buffer};
+    $_->blocking(0) for $c, $w;
+
+    my $deadline = time + 20;
+    while (time < $deadline) {
+        $to_client .= random_frame(1) while length $to_client < 40_000;
+        $to_worker .= random_frame(1) while length $to_worker < 40_000;
+
+        my $n = syswrite $w, $to_client, 1 + int rand 20_000;
+        $sent .= substr $to_client, 0, $n // 0, '';
+        $n = syswrite $c, $to_worker, 1 + int rand 20_000;
+        substr $to_worker, 0, $n // 0, '';
+        sysread $w, my $sink, 65536;
+        sysread $c, $got, 1 + int rand $rate + 100, length $got;
+
+        if ($revoke && length $sent > $after) {
+            $revoke->();
+            undef $revoke;
+        }
+
+        # our answer is a HEADERS frame on stream 1, and the only one
+        my $at = index $got, "\x01\x05\x00\x00\x00\x01\x88";
+        last if $at >= 0 && $got =~ /run bkctl allocate\z/;
+    }
+
+    return ($sent, $got);
+}
+
+
+sub random_frame {
+    my ($id) = @_;
+
+    my $len = rand() < 0.5 ? int rand 100 : int rand 16385;
+
+    return Test::Buildkit::H2::frame(0, 0, $id, chr(97 + rand 26) x $len);
+}
+
+
+# takes the last frame off; 1: it is the answer, and all before it is whole
+sub answer {
+    my ($bytes, $last) = @_;
+
+    my ($pos, $start) = (0, 0);
+    while ($pos + 9 <= length $$bytes) {
+        my ($hi, $lo, $type, $flags, $id) =
+            unpack 'CnCCN', substr $$bytes, $pos, 9;
+        return "a frame of type $type at $pos" if $type != 0
+            && !($type == 1 && $flags == 5 && $id == 1);
+        $start = $pos;
+        $pos += 9 + ($hi << 16 | $lo);
+        last if $type == 1;
+    }
+    return "$pos of " . length $$bytes if $pos != length $$bytes;
+
+    $$last = substr $$bytes, $start, $pos, '';
+
+    return 1;
+}

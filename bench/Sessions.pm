@@ -52,23 +52,27 @@ sub command
 }
 
 
+# Runs sessions.c beside a gateway; at its first line, if one is expected, it
+# waits, and the gateway's CPU is counted from there on.
 sub sessions
 {
-    my ($bench, $mode, @rest) = @_;
+    my ($bench, $mode, $first, @rest) = @_;
 
     my ($table, $g) = gateway($bench, $mode);
-    my ($text, $status) = output_of(command($bench, $mode, $g, $table,
-        @rest));
+    my $h    = start_helper($first, command($bench, $mode, $g, $table, @rest));
+    my $cpu  = cpu_at_rest($g->{worker});
+    my $text = join '', stop_helper($h);
 
+    $cpu = cpu_at_rest($g->{worker}) - $cpu;
     $bench->stop($g->{pid});
 
-    if ($status != 0) {
+    if ($text !~ /errors=0 misrouted=0$/) {
         die "$mode: $text", Contenders::log_tail($g->{log}), "\n";
     }
 
     unlink $table, "$table.lock";
 
-    return { $text =~ /(\w+)=(\S+)/g };
+    return { cpu => $cpu, $text =~ /(\w+)=(\S+)/g };
 }
 
 
@@ -78,7 +82,7 @@ sub measure_hold
 
     progress("hold: $HOLD_CLIENTS clients");
 
-    my $r = sessions($bench, 'hold', $HOLD_CLIENTS);
+    my $r = sessions($bench, 'hold', '', $HOLD_CLIENTS);
 
     print_times('Held, then ready: change in the table to the worker\'s'
         . ' first byte, ms', [$r, 'hold', "one at a time, $r->{hold} clients"]);
@@ -97,12 +101,12 @@ sub measure_cut
     for my $round (1 .. $CUT_ROUNDS) {
         progress("cut: round $round of $CUT_ROUNDS, $CUT_CLIENTS live");
 
-        $r = sessions($bench, 'cut', $CUT_CLIENTS,
+        $r = sessions($bench, 'cut', 'live', $CUT_CLIENTS,
             $round == 1 ? $CUT_SINGLES : 0);
 
         $worst{one} //= $r;
-        record('ours', map { ("cut_$_" => $r->{"all_${_}_ms"}) }
-            qw(p50 p99 max));
+        record('ours', cut_us => $r->{cpu} / $r->{all} / 1e3,
+            map { ("cut_$_" => $r->{"all_${_}_ms"}) } qw(p50 p99 max));
     }
 
     my $all = { all => $r->{all}, map {
@@ -112,6 +116,8 @@ sub measure_cut
         . ' status at the client, ms',
         [$worst{one}, 'one', "one at a time, $worst{one}{one}"],
         [$all, 'all', "all at once, median of $CUT_ROUNDS rounds"]);
+    printf "  %-35s %9.1f\n", 'CPU of a cut, us, until all is closed',
+        figure('ours', 'cut_us');
 
     return { one => $worst{one}{one_p99_ms}, all => $all->{all_p99_ms} };
 }

@@ -499,8 +499,8 @@ sub measure_sessions
         my $silent = $bench->silent;
 
         load('connect', $silent, 2 * $TOKENS, 8, 'h2');
-        $r{reports} = measure_reports(\&load, $g, $silent, 2 * $ROUNDS + 1,
-            $CONNECTIONS);
+        $r{reports} = measure_reports(\&load, $g, $silent, 4 * $ROUNDS + 1,
+            $CONNECTIONS / 2);
         $bench->stop($silent->{pid});
     }
 

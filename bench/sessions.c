@@ -10,8 +10,9 @@
  * hold: each client has an allocation of its own, queued or starting; once
  * all are held they become ready one after the other, at random moments.
  * Prints the time from the change to the first byte at the worker.  cut: all
- * live, of allocations of their own; SINGLES are revoked one by one, then the
- * rest at once.  Prints the time from the change to the status at the client.
+ * live, of allocations of their own; SINGLES are revoked one by one; prints
+ * "live"; when a line comes from standard input, or its end, the rest are
+ * revoked at once.  Prints the time from the change to the status at the client.
  * held: as many as it says with a few queued allocations; prints "held", then
  * reads commands from standard input ("churn RATE": so many changes of other
  * allocations a second) and answers "ok", until it ends.
@@ -510,6 +511,7 @@ sessions_hold(void)
 static void
 sessions_cut(uint32_t singles)
 {
+    char              line[64];
     uint32_t          i;
     sessions_conn_t  *c;
 
@@ -518,6 +520,12 @@ sessions_cut(uint32_t singles)
 
         if (i == singles) {
             sessions_finish(i);
+            printf("live\n");
+            fflush(stdout);
+
+            if (read(STDIN_FILENO, line, sizeof(line)) < 0) {
+                bench_die(errno, "standard input");
+            }
         }
 
         if (i <= singles) {

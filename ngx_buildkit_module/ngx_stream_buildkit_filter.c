@@ -221,7 +221,13 @@ ngx_stream_buildkit_filter_down(ngx_stream_session_t *s,
         /* what came with it, if anything, still goes to the client */
 
         for (cl = chain; cl; cl = cl->next) {
-            cl->buf->last_buf = 0;
+
+            /* without bytes it is nothing then: newer proxies want no flush */
+
+            if (cl->buf->last_buf) {
+                cl->buf->last_buf = 0;
+                cl->buf->flush = 1;
+            }
         }
 
     } else if (eof) {

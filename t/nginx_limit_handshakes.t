@@ -39,8 +39,8 @@ like($t->say_hello($cert, host('127.0.0.2')), qr/worker w1/,
     'another address does not notice');
 like($t->say_hello($cert, host('127.0.0.1')), qr/worker w1/,
     'their own has its turn when their time is up');
-is(scalar(grep { $_->blocking(0); defined sysread $_, my $byte, 1 } @loris),
-    $CAP, 'which is when the first were closed');
+cmp_ok(scalar(grep { $_->blocking(0); defined sysread $_, my $byte, 1 }
+    @loris), '>', $LORIS - $CAP, 'which is when the first were closed');
 
 # those that wait are free to go, and make no room by it
 $_->close for @loris;

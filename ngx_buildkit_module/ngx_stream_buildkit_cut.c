@@ -92,13 +92,7 @@ ngx_stream_buildkit_cut(ngx_stream_session_t *s,
                   &ctx->reason);
 
     ngx_stream_buildkit_report_phase(s, ctx, BK_PHASE_CUT, why);
-
-    /* these say nothing against the next connection */
-
-    if (why != BK_CUT_SHUTDOWN && why != BK_CUT_MOVED && why != BK_CUT_TIMEOUT)
-    {
-        ngx_stream_buildkit_limit_cut(s, ctx);
-    }
+    ngx_stream_buildkit_limit_cut(s, ctx);
 
     t = &live->track;
 

@@ -72,6 +72,10 @@ ngx_stream_buildkit_report_open(ngx_stream_session_t *s,
     bk_report_session_t           *r;
     ngx_stream_buildkit_report_t  *report;
 
+    if (ctx->record) {
+        return;
+    }
+
     c = s->connection;
     report = ngx_stream_buildkit_report_get(s);
     now = ngx_stream_buildkit_report_now();
@@ -128,8 +132,15 @@ ngx_stream_buildkit_report_route(ngx_stream_session_t *s,
 
     ngx_stream_buildkit_report_edit(r);
 
+    if (r->expires_ms != ctx->expires_ms) {
+
+        /* renewed, or it has only just been found */
+
+        r->expires_ms = ctx->expires_ms;
+        r->flags &= ~BK_SESSION_EXPIRING;
+    }
+
     r->pool = ctx->row - report->rows;
-    r->expires_ms = ctx->expires_ms;
 
     if (ctx->id_set) {
         ngx_stream_buildkit_report_text(r->allocation, BK_REPORT_ID_LEN,
@@ -156,7 +167,7 @@ ngx_stream_buildkit_report_phase(ngx_stream_session_t *s,
 
     r = ctx->record;
 
-    if (r == NULL) {
+    if (r == NULL || ctx->closed) {
         ctx->phase = phase;
         ctx->why = why;
         return;

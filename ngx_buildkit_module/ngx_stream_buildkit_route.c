@@ -152,14 +152,11 @@ ngx_stream_buildkit_route(ngx_stream_session_t *s,
     ctx->mark = route.mark;
 
     if (rc != NGX_OK) {
+        ngx_stream_buildkit_report_route(s, ctx);
         return ngx_stream_buildkit_decide_missing(s, ctx, rc);
     }
 
     rc = ngx_stream_buildkit_route_keep(s, ctx, &route);
-
-    if (rc == NGX_OK) {
-        ngx_stream_buildkit_report_route(s, ctx);
-    }
 
     /* refused from here on: it counts for its pool */
 

@@ -9,7 +9,7 @@ use lib "$FindBin::Bin/lib";
 use Report;
 use Test::Buildkit;
 
-plan tests => 32;
+plan tests => 33;
 
 my $t = Test::Buildkit->new;
 my %token = map { $_ => $t->token } 1 .. 3;
@@ -69,6 +69,15 @@ is(scalar(sessions('?allocation=' . $t->id($token{2}))),
 is(scalar(sessions('?pool=default/demo')), scalar @open, 'by pool');
 is(scalar(sessions('?pool=default/demo&worker=w3')), 0, 'all must fit');
 is(get('sessions?pool=no/such')->{status}, 404, 'no such pool');
+
+# one that nobody knows: held for buildkit_grace, and has at least an id
+my $unknown = $t->token;
+my $grace = $t->tls($t->client_cert('unknown', cn => "alloc:$unknown"));
+$t->wait_for(sub {
+    ($s) = sessions('?allocation=' . $t->id($unknown));
+}, 10, 'a held one');
+is("$s->{phase}|$s->{pool}|$s->{worker}", 'held||', 'an unknown one');
+close $grace;
 
 # one that waits
 my $held = $t->tls($cert{3}) or die;

@@ -7,33 +7,21 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Report;
 use Test::Buildkit;
+use Test::Buildkit::Net;
 
-BEGIN {
-    if (!$ENV{BK_NETNS}) {
-        $ENV{BK_NETNS} = 1;
-        my $can = `unshare -n sh -c 'ip link add x0 type veth peer name x1 &&
-            ip link del x0' 2>&1`;
-        plan skip_all => 'no network namespaces here' if $?;
-        exec 'unshare', '-n', $^X, $0 or die "unshare: $!";
-    }
-}
-
-plan tests => 12;
+plan tests => 14;
 
 my $t = Test::Buildkit->new;
 
-my ($router, $far) = map {
-    $t->start_pipe($_, 'unshare', '-n', 'sh', '-c', 'echo ready; exec cat')
-} qw(router far);
-$_->line for $router, $far;
-net();
+my $net = Test::Buildkit::Net->new($t);
 
-my %token = map { $_ => $t->token } qw(near far);
+my %token = map { $_ => $t->token } qw(near far held);
 my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") }
     keys %token;
 my $w2 = $t->worker_cert('w2', 'w2.workers.buildkit.internal');
-my $worker = $t->start_pipe('worker-w2', inside($far), $t->tool('worker'),
+my $worker = $t->start_pipe('worker-w2', $net->far, $t->tool('worker'),
     '--name', 'w2', '--listen', '10.77.2.2:' . $t->port('w2'),
     '--cert', $w2->{cert}, '--key', $w2->{key}, '--ca', $w2->{ca});
 $worker->line;
@@ -43,15 +31,20 @@ my $table = $t->table('pool default/demo',
     'worker default/demo w2 10.77.2.2:' . $t->port('w2')
         . ' w2.workers.buildkit.internal ready',
     "alloc token:$token{near} default/demo w1 ready 0",
-    "alloc token:$token{far} default/demo w2 ready 0");
+    "alloc token:$token{far} default/demo w2 ready 0",
+    "alloc token:$token{held} default/demo w1 starting 0");
 
-my $conf = $t->gateway_conf(server => "buildkit_peer_timeout 2s;\n");
+mkdir $t->dir . '/reports' or die;
+my $conf = $t->gateway_conf(server => "buildkit_peer_timeout 2s;\n",
+    stream => "buildkit_report %%DIR%%/reports;\n");
 $conf =~ s/listen 127\.0\.0\.1:/listen 0.0.0.0:/;
 my $nginx = $t->nginx($conf);
 
 # far clients of a worker here, clients here of a far worker; each talks
-my %far = map { $_ => far_client($_) } qw(idle busy reset);
-is($_->line, 'ready', "far client $_->{name}") for @far{qw(idle busy reset)};
+my %far = map { $_ => far_client($_, $_ eq 'held' ? $_ : 'near') }
+    qw(idle busy reset held);
+is($_->line, 'ready', "far client $_->{name}")
+    for @far{qw(idle busy reset held)};
 my %near = map { $_ => $t->tls($cert{far}) } qw(idle busy);
 for (sort keys %near) {
     print { $near{$_} } "hello\n";
@@ -71,75 +64,44 @@ my $w1 = $t->worker_object('w1');
 kill STOP => $w1->pid;
 $far{busy}->ask('more');
 my $before = $w1->{pid};
-forward(0);
+$net->forward(0);
 kill CONT => $w1->pid;
 print { $near{busy} } "more\n";
 
 my $log = $t->wait_for(sub {
     my $text = $nginx->log;
-    return 4 <= (() = $text =~ /without a word/g) && $text;
-}, 20, 'all four to be noticed');
-is(scalar(() = $log =~ /the client is gone without a word/g), 2,
-    'two clients');
+    return 5 <= (() = $text =~ /without a word/g) && $text;
+}, 20, 'all five to be noticed');
+is(scalar(() = $log =~ /the client is gone without a word/g), 3,
+    'three clients, one of them held');
 is(scalar(() = $log =~ /the worker is gone without a word/g), 2,
     'two workers');
 for (sort keys %near) {
     ok($t->read_until($near{$_}, qr/\n\n\n/, 15) !~ /\n\n\n/,
         "$_ client: its connection is closed");
 }
+my $report = report_read((report_files($t))[0]);
+is("$report->{dead_clients} $report->{dead_workers}", '3 2',
+    'and that is what is reported');
 is($nginx->stop, 0, 'nothing is left open');
 
 
-sub net {
-    my ($r, $f) = ($router->pid, $far->pid);
-
-    for (split /\n/, <<"END") {
-ip link set lo up
-ip link add a0 type veth peer name a1 netns $r
-ip addr add 10.77.1.1/24 dev a0
-ip link set a0 up
-ip route add 10.77.2.0/24 via 10.77.1.254
-nsenter -t $r -n ip addr add 10.77.1.254/24 dev a1
-nsenter -t $r -n ip link set a1 up
-nsenter -t $r -n ip link add b1 type veth peer name b0 netns $f
-nsenter -t $r -n ip addr add 10.77.2.254/24 dev b1
-nsenter -t $r -n ip link set b1 up
-nsenter -t $f -n ip link set lo up
-nsenter -t $f -n ip addr add 10.77.2.2/24 dev b0
-nsenter -t $f -n ip link set b0 up
-nsenter -t $f -n ip route add 10.77.1.0/24 via 10.77.2.254
-END
-        my $r = $t->run(split ' ');
-        die "$_: $r->{err}" if $r->{rc};
-    }
-    forward(1);
-
-    return;
-}
-
-sub inside { ('nsenter', '-t', $_[0]->pid, '-n') }
-
-# packets that are not forwarded are dropped without an answer
-sub forward {
-    my $r = $t->run(inside($router), 'sh', '-c',
-        "echo $_[0] >/proc/sys/net/ipv4/ip_forward");
-
-    return $r->{rc} == 0 || die $r->{err};
-}
-
 sub far_client {
-    my ($name) = @_;
+    my ($name, $alloc) = @_;
 
-    return $t->start_pipe("far-$name", inside($far), $^X, '-e', <<'END',
+    return $t->start_pipe("far-$name", $net->far, $^X, '-e', <<'END',
 use IO::Socket::SSL;
 $| = 1;
 my ($addr, $ca, $cert, $key) = @ARGV;
+my $hello = $cert =~ /held/ ? "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+    : "hello\n";
 my $s = IO::Socket::SSL->new(PeerAddr => $addr, SSL_ca_file => $ca,
     SSL_verifycn_scheme => 'none', SSL_cert_file => $cert,
     SSL_key_file => $key, SSL_alpn_protocols => ['h2']) or die $SSL_ERROR;
-print $s "hello\n";
+print $s $hello;
 my $text = '';
-sysread $s, $text, 100, length $text or die 'closed' while $text !~ /hello\n/;
+sysread $s, $text, 100, length $text or die 'closed'
+    while $text !~ /hello\n|^\x00\x00\x00\x04/;
 print "ready\n";
 while (<STDIN>) {
     select undef, undef, undef, 3 if /time/;
@@ -150,5 +112,5 @@ while (<STDIN>) {
 }
 END
         '10.77.1.1:' . $t->port('gw'), $t->pki . '/gateway-ca.pem',
-        $cert{near}{cert}, $cert{near}{key});
+        $cert{$alloc}{cert}, $cert{$alloc}{key});
 }

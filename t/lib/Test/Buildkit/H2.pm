@@ -17,16 +17,18 @@ my $PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 my $BLOCK = "\x83\x86\x84\x40\x02te\x08trailers";
 
 
-# tls(CERT or undef, port => 'gw', alpn => ['h2'], host, sni, timeout)
-# returns a connected socket, or undef with $IO::Socket::SSL::SSL_ERROR.
+# tls(CERT or undef, port => 'gw', alpn => ['h2'], host, sni, timeout), or with
+# socket => a connected one; returns a connected socket, or undef with $IO::Socket::SSL::SSL_ERROR.
 sub tls {
     my ($self, $cert, %opts) = @_;
 
     my $alpn = exists $opts{alpn} ? $opts{alpn} : ['h2'];
 
-    return IO::Socket::SSL->new(
-        PeerAddr => '127.0.0.1',
-        PeerPort => $opts{peer_port} // $self->port($opts{port} // 'gw'),
+    my @new = $opts{socket} ? () : (PeerAddr => '127.0.0.1',
+        PeerPort => $opts{peer_port} // $self->port($opts{port} // 'gw'));
+    my $make = $opts{socket} ? 'start_SSL' : 'new';
+
+    return IO::Socket::SSL->$make($opts{socket} // (), @new,
         Timeout => $opts{timeout} // 10,
         SSL_verify_mode => SSL_VERIFY_PEER,
         SSL_ca_file => $opts{ca} // $self->pki . '/gateway-ca.pem',

@@ -15,8 +15,6 @@ use Test::More ();
 
 
 sub import {
-    my ($class, $plain) = @_;
-
     return if $ENV{BK_NETNS};
     my $out = `unshare -n sh -c 'ip link add x0 type veth peer name x1 &&
         ip link del x0' 2>&1`;
@@ -26,10 +24,21 @@ sub import {
 }
 
 
+# only this one, with some commands in it
+sub here {
+    my ($class, $t, @commands) = @_;
+
+    my $self = bless { t => $t }, $class;
+    $self->run($_) for @commands;
+
+    return $self;
+}
+
+
 sub new {
     my ($class, $t) = @_;
 
-    my $self = bless { t => $t }, $class;
+    my $self = $class->here($t);
     for my $name (qw(router far)) {
         $self->{$name} = $t->start_pipe($name, 'unshare', '-n', 'sh', '-c',
             'echo ready; exec cat');

@@ -18,8 +18,8 @@ SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 
 export BUILD SAN SAN_FLAGS PREFIX DESTDIR
 
-.PHONY: all module host clean help deps lab demo up down test fuzz bench \
-        install
+.PHONY: all module host clean help deps lab demo up down test fuzz soak \
+        bench install
 
 all: module host
 
@@ -74,6 +74,9 @@ test: ## install what the tests need and run them all
 
 fuzz: ## run the fuzz targets, 20 s each
 	@tools/fuzz
+
+soak: ## everything at once, for ten minutes (DURATION=600)
+	@tools/soak
 
 bench: ## measure against stock nginx and HAProxy
 	@tools/bench

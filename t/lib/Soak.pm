@@ -36,7 +36,7 @@ my %EVERY = (reload => 3, kill_host => 4, kill_nginx => 5, kill_worker => 4,
 
 # What a process may grow by in the second half, in KB, and for a connection.
 my $GROWTH = 4096;
-my $GROWTH_EACH = 0.05;
+my $GROWTH_EACH = 0.01;
 
 
 sub new {

@@ -518,18 +518,28 @@ void ngx_stream_buildkit_report_phase(ngx_stream_session_t *s,
 void ngx_stream_buildkit_report_kind(ngx_stream_buildkit_ctx_t *ctx,
     ngx_uint_t kind);
 void ngx_stream_buildkit_report_expiring(ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_report_close(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+/* in all, up to now */
+ngx_msec_t ngx_stream_buildkit_report_held(ngx_stream_buildkit_ctx_t *ctx);
+
+/* report_count.c: in the session's row, or for the whole process */
 void ngx_stream_buildkit_report_connected(ngx_stream_buildkit_ctx_t *ctx,
     ngx_msec_t ms);
 void ngx_stream_buildkit_report_dead(ngx_stream_session_t *s,
     ngx_uint_t worker);
-void ngx_stream_buildkit_report_close(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx);
 void ngx_stream_buildkit_report_handshake(ngx_stream_session_t *s,
     ngx_uint_t why);
 /* BK_HANDSHAKE_*: why a session never got to open(); LOG phase */
 ngx_uint_t ngx_stream_buildkit_report_failure(ngx_stream_session_t *s);
-/* in all, up to now */
-ngx_msec_t ngx_stream_buildkit_report_held(ngx_stream_buildkit_ctx_t *ctx);
+bk_report_pool_t *ngx_stream_buildkit_report_row(
+    ngx_stream_buildkit_report_t *report, ngx_str_t *pool);
+void ngx_stream_buildkit_report_observe(bk_report_hist_t *hist,
+    ngx_msec_t ms);
+
+/* report_who.c: fills ticks, boot and pid_ns */
+void ngx_stream_buildkit_report_identify(
+    ngx_stream_buildkit_report_t *report);
 
 /* report_file.c: the file behind it; without one nothing else is missing */
 void ngx_stream_buildkit_report_start(ngx_stream_buildkit_main_conf_t *bmcf,

@@ -53,7 +53,6 @@ static void bk_main_stopped(void *data);
 static void bk_main_event(const bk_event_t *event, void *data);
 static int bk_main_want(const void *owner, bk_str_t pool, bk_str_t name,
     int wanted, bk_err_t *err, void *data);
-static void bk_main_use(bk_str_t pool, bk_str_t worker, void *data);
 static void bk_main_libevent(int severity, const char *msg);
 static void bk_main_usage(FILE *out);
 
@@ -321,7 +320,7 @@ bk_main_start(bk_core_t *core, bk_err_t *err)
 
     reports.dir = c->reports;
     reports.group = c->table.group;
-    reports.use = bk_main_use;
+    reports.use = bk_plugins_use;
     reports.data = core;
     core->reports = bk_reports_new(core->base, &reports);
 
@@ -501,33 +500,6 @@ bk_main_want(const void *owner, bk_str_t pool, bk_str_t name, int wanted,
     (void) data;
 
     return bk_plugins_want(owner, pool, name, wanted, err);
-}
-
-
-static void
-bk_main_use(bk_str_t pool, bk_str_t worker, void *data)
-{
-    bk_core_t         *core = data;
-    bk_event_t         event;
-    bk_worker_info_t   info;
-
-    if (bk_model_worker_find(core->model, pool, worker, &info) != 0) {
-        return;
-    }
-
-    /* who hears of it first may change the model that the rest borrows from;
-       these two are not the model's */
-    info.pool = pool;
-    info.name = worker;
-    info.endpoint = (bk_str_t) { NULL, 0 };
-    info.tls_name = info.endpoint;
-    info.arch = info.endpoint;
-    info.message = info.endpoint;
-
-    memset(&event, 0, sizeof(event));
-    event.what = BK_EVENT_USE;
-    event.worker = &info;
-    bk_plugins_event(core->plugins, &event);
 }
 
 

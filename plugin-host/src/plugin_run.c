@@ -247,6 +247,33 @@ bk_plugins_event(bk_plugins_t *ps, const bk_event_t *event)
 }
 
 
+void
+bk_plugins_use(bk_str_t pool, bk_str_t worker, void *data)
+{
+    bk_core_t         *core = data;
+    bk_event_t         event;
+    bk_worker_info_t   info;
+
+    if (bk_model_worker_find(core->model, pool, worker, &info) != 0) {
+        return;
+    }
+
+    /* who hears of it first may change the model that the rest borrows from;
+       these two are not the model's */
+    info.pool = pool;
+    info.name = worker;
+    info.endpoint = (bk_str_t) { NULL, 0 };
+    info.tls_name = info.endpoint;
+    info.arch = info.endpoint;
+    info.message = info.endpoint;
+
+    memset(&event, 0, sizeof(event));
+    event.what = BK_EVENT_USE;
+    event.worker = &info;
+    bk_plugins_event(core->plugins, &event);
+}
+
+
 int
 bk_plugins_want(const void *owner, bk_str_t pool, bk_str_t name, int wanted,
     bk_err_t *err)

@@ -26,9 +26,6 @@
  * processes cannot remove each other's files, nor the totals. */
 #define BK_REPORTS_MODE     03770
 
-/* how old a look may be to be good enough for somebody who asks */
-#define BK_REPORTS_FRESH    200
-
 /* files that were never finished are removed after so many seconds */
 #define BK_REPORTS_NEW_AGE  60
 
@@ -48,8 +45,6 @@ static void bk_reports_counted(bk_reports_t *r, bk_report_file_t *f);
 static void bk_reports_dead(bk_reports_t *r, bk_report_file_t *f);
 static void bk_reports_quietly(bk_report_file_t *f, const bk_err_t *err);
 static void bk_reports_drop(bk_reports_t *r, bk_report_file_t *f);
-static void bk_reports_session(const bk_report_file_t *f,
-    const bk_report_session_t *s, bk_session_info_t *info);
 
 
 bk_reports_t *
@@ -489,142 +484,4 @@ bk_reports_drop(bk_reports_t *r, bk_report_file_t *f)
     HASH_DEL(r->files, f);
     bk_report_copy_free(&f->copy);
     free(f);
-}
-
-
-int
-bk_reports_each(bk_reports_t *r, bk_session_pt fn, void *data)
-{
-    int                 rc = 0;
-    uint32_t            i;
-    bk_report_file_t   *f;
-    bk_session_info_t   info;
-
-    if (r == NULL) {
-        return 0;
-    }
-
-    if (r->walking == 0
-        && bk_host_monotonic_ms() - r->read_ms >= BK_REPORTS_FRESH)
-    {
-        for (f = r->files; f != NULL; f = f->hh.next) {
-            /* what is wrong with it comes out with the next look */
-            if (f->read && !f->folded
-                && bk_report_read(r->dir, f->name, &f->copy, NULL) != 0)
-            {
-                f->read = 0;
-                f->copy.nsessions = 0;
-            }
-        }
-
-        r->read_ms = bk_host_monotonic_ms();
-        bk_report_use_count(r);
-    }
-
-    r->walking++;
-
-    for (f = r->files; f != NULL && rc == 0; f = f->hh.next) {
-        for (i = 0; i < f->copy.nsessions && rc == 0; i++) {
-            bk_reports_session(f, &f->copy.sessions[i], &info);
-            rc = fn(&info, data);
-        }
-    }
-
-    r->walking--;
-
-    return rc;
-}
-
-
-static void
-bk_reports_session(const bk_report_file_t *f, const bk_report_session_t *s,
-    bk_session_info_t *info)
-{
-    const char  *pool = f->copy.pools[s->pool].name;
-
-    info->allocation = (bk_str_t) { s->allocation, strlen(s->allocation) };
-    info->pool = (bk_str_t) { pool, strlen(pool) };
-    info->worker = (bk_str_t) { s->worker, strlen(s->worker) };
-    info->client = (bk_str_t) { s->client, strlen(s->client) };
-    info->phase = s->phase;
-    info->kind = s->kind;
-    info->expiring = (s->flags & BK_SESSION_EXPIRING) != 0;
-    info->reason = s->reason;
-    info->gateway = f->copy.head.pid;
-    info->start_ms = s->start_ms;
-    info->phase_ms = s->phase_ms;
-    info->expires_ms = s->expires_ms;
-    info->last_ms = s->last_ms;
-    info->hold_ms = s->hold_ms;
-    info->bytes_up = s->bytes_up;
-    info->bytes_down = s->bytes_down;
-}
-
-
-bk_reports_sum_t *
-bk_reports_sum(bk_reports_t *r)
-{
-    unsigned                   i;
-    bk_reports_sum_t          *sum;
-    bk_report_file_t          *f;
-    const bk_report_copy_t    *c;
-
-    sum = calloc(1, sizeof(bk_reports_sum_t));
-    if (sum == NULL) {
-        abort();
-    }
-
-    sum->pools[0].used = 1;
-    sum->npools = 1;
-
-    if (r == NULL) {
-        return sum;
-    }
-
-    sum->folded = r->folded;
-    sum->bad = r->bad;
-
-    for (f = r->files, c = &r->totals; c != NULL; ) {
-        if (c->pools != NULL) {
-            sum->lost += c->head.lost;
-            sum->dead_clients += c->head.dead_clients;
-            sum->dead_workers += c->head.dead_workers;
-
-            for (i = 0; i < BK_HANDSHAKE; i++) {
-                sum->handshake[i] += c->head.handshake[i];
-            }
-
-            for (i = 0; i < BK_REPORT_POOLS; i++) {
-                bk_report_add(sum->pools, &c->pools[i]);
-            }
-
-            if (c != &r->totals) {
-                sum->gateways++;
-                sum->exiting += c->head.exiting != 0;
-                sum->held += c->head.held;
-                sum->live += c->head.live;
-            }
-        }
-
-        /* one that is in the totals already only waits for its removal */
-        while (f != NULL && (f->folded || !f->read)) {
-            f = f->hh.next;
-        }
-
-        c = f != NULL ? &f->copy : NULL;
-        f = f != NULL ? f->hh.next : NULL;
-    }
-
-    while (sum->npools < BK_REPORT_POOLS && sum->pools[sum->npools].used) {
-        sum->npools++;
-    }
-
-    return sum;
-}
-
-
-int
-bk_reports_readable(const bk_reports_t *r)
-{
-    return r != NULL && r->dir != -1;
 }

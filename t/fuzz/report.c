@@ -1,7 +1,8 @@
 /*
  * FUZZ_SOURCES: plugin-host/src/report.c plugin-host/src/report_alive.c
  *     plugin-host/src/report_file.c plugin-host/src/report_fold.c
- *     plugin-host/src/report_use.c plugin-host/src/err.c
+ *     plugin-host/src/report_serve.c plugin-host/src/report_use.c
+ *     plugin-host/src/err.c
  * FUZZ_LIBS: -levent_core
  */
 

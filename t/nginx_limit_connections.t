@@ -9,7 +9,7 @@ use IO::Handle;
 use Test::Buildkit;
 
 my ($MAX, $CHILDREN, $ROUNDS) = (5, 12, 4);
-plan tests => 2 * $ROUNDS + 4;
+plan tests => 2 * $ROUNDS + 8;
 
 my $t = Test::Buildkit->new;
 
@@ -60,9 +60,38 @@ for my $round (1 .. $ROUNDS) {
     settled();
 }
 
+# those that wait for their worker count as well, and for whoever serves them
+$table->cmd("alloc token:$other default/demo w1 starting 0");
+my @held = map { wait_for_worker() } 1 .. $MAX;
+is(scalar(grep { !$_->{streams}{1} } @held), $MAX, 'held: as many');
+my $got = $t->grpc($other_cert)->{streams}{1};
+is($got->{grpc_status}, 8, 'held: and no more');
+(shift @held)->finish;
+$t->wait_for(sub { lines() >= $sessions + 2 }, 10, 'one to leave');
+push @held, wait_for_worker();
+$got = $t->grpc($other_cert)->{streams}{1};
+is($got->{grpc_status}, 8, 'held: one leaves, one comes');
+$table->cmd("alloc token:$other default/demo w1 ready 0");
+for my $h2 (@held) {
+    $t->wait_for(sub { $h2->_more(0.02); $h2->{buffer} =~ /worker w1/ }, 10,
+        'the worker');
+}
+$got = $t->grpc($other_cert)->{streams}{1};
+is($got->{grpc_status}, 8, 'served: they are the same connections');
+$_->finish for @held;
+
 $nginx->stop;
 unlike($nginx->log, qr/\[alert\]|\[error\]/, 'without an error');
 
+
+sub wait_for_worker {
+    my $h2 = $t->grpc($other_cert, streams => [], keep => 1);
+    $h2->open_stream(1);
+    $t->wait_for(sub { $h2->_more(0.02); $h2->{settings} }, 10, 'SETTINGS');
+    $h2->_more(0.02) for 1 .. 3;
+
+    return $h2;
+}
 
 sub enter {
     my ($who) = @_;

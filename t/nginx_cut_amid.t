@@ -64,7 +64,7 @@ sub flood {
     my ($client, $worker, $after, $rate, $revoke) = @_;
 
     my ($c, $w) = ($client->{socket}, $worker->{socket});
-    my ($sent, $to_client, $to_worker) = ('', '', '');
+    my ($sent, $to_client, $to_worker, $size, $other) = ('', '', '', 0, 0);
     my $got = $client->{buffer};
     $_->blocking(0) for $c, $w;
 
@@ -73,12 +73,10 @@ sub flood {
         $to_client .= random_frame(1) while length $to_client < 40_000;
         $to_worker .= random_frame(1) while length $to_worker < 40_000;
 
-        my $n = syswrite $w, $to_client, 1 + int rand 20_000;
-        $sent .= substr $to_client, 0, $n // 0, '';
-        $n = syswrite $c, $to_worker, 1 + int rand 20_000;
-        substr $to_worker, 0, $n // 0, '';
+        $sent .= put($w, \$to_client, \$size);
+        put($c, \$to_worker, \$other);
         sysread $w, my $sink, 65536;
-        sysread $c, $got, 1 + int rand $rate + 100, length $got;
+        sysread $c, $got, 5000 + int rand $rate, length $got;
 
         if ($revoke && length $sent > $after) {
             $revoke->();
@@ -91,6 +89,18 @@ sub flood {
     }
 
     return ($sent, $got);
+}
+
+
+# Writes a random piece; one that does not fit must be tried again as it is.
+sub put {
+    my ($socket, $bytes, $size) = @_;
+
+    $$size ||= 1 + int rand 20_000;
+    my $n = syswrite $socket, $$bytes, $$size;
+    $$size = 0 if $n;
+
+    return substr $$bytes, 0, $n // 0, '';
 }
 
 

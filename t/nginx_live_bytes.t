@@ -95,15 +95,19 @@ sub exchange {
 
     my %out = ($a => $to_b, $b => $to_a);
     my %in = ($a => '', $b => '');
+    my %size;
     my $deadline = time + 30;
     $_->blocking(0) for $a, $b;
 
     while (time < $deadline) {
         my $moved = 0;
         for my $socket ($a, $b) {
-            my $piece = 1 + int rand(rand() < 0.5 ? 20 : 20_000);
             if (length $out{$socket}) {
-                my $n = syswrite $socket, $out{$socket}, $piece;
+
+                # one that does not fit must be tried again as it is
+                $size{$socket} ||= 1 + int rand(rand() < 0.5 ? 20 : 20_000);
+                my $n = syswrite $socket, $out{$socket}, $size{$socket};
+                delete $size{$socket} if $n;
                 substr $out{$socket}, 0, $n // 0, '';
                 $moved += $n // 0;
             }

@@ -211,6 +211,9 @@ my %AT = (row => 1088, accepted => 328, routed => 344, gone => 352,
     refused => 392, cut => 584, phase => 36);
 
 
+my @CUT = qw(none expired released revoked failed worker silence shutdown gone
+    moved timeout);
+
 # All counters of all files, once they have nothing live any more.
 sub judge_reports {
     my ($self) = @_;
@@ -232,6 +235,8 @@ sub judge_reports {
     $self->_between('refused', $r->{refused}, $seen{refused}, $unsure);
     $self->_between('cut', $r->{cut}, $seen{cut},
         $unsure + $seen{refused} + $seen{served});
+    $self->say('reports: cut: ' . join ', ', map { "$_ $r->{why}{$_}" }
+        sort keys %{$r->{why}});
 
     return;
 }
@@ -324,7 +329,11 @@ sub _reports {
             $sum{gone} += $words[$AT{gone} / 8];
             $sum{refused} += $_ for @words[$AT{refused} / 8 .. $AT{refused} / 8
                 + 23];
-            $sum{cut} += $_ for @words[$AT{cut} / 8 .. $AT{cut} / 8 + 15];
+            for my $why (0 .. 15) {
+                my $n = $words[$AT{cut} / 8 + $why] or next;
+                $sum{cut} += $n;
+                $sum{why}{$CUT[$why] // $why} += $n;
+            }
         }
     }
 

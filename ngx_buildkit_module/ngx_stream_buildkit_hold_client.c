@@ -107,7 +107,7 @@ ngx_stream_buildkit_hold_handler(ngx_event_t *ev)
         || ngx_handle_write_event(c->write, 0) != NGX_OK)
     {
         ngx_log_error(NGX_LOG_INFO, c->log, 0,
-                      "buildkit: the client went away while it waited");
+                      "buildkit: the client went away");
 
         ngx_stream_buildkit_hold_end(s, ctx, NGX_STREAM_OK);
     }

@@ -178,5 +178,7 @@ ngx_stream_buildkit_limit_was_cut(ngx_stream_session_t *s,
     bmcf = ngx_stream_get_module_main_conf(s, ngx_stream_buildkit_module);
 
     return ngx_stream_buildkit_shared_was_cut(bmcf->limit, ctx->key,
-                                              &ctx->mark);
+                                              &ctx->mark,
+                                              ctx->mark.index != BK_TABLE_NONE
+                                              && ctx->state == BK_ALLOC_READY);
 }

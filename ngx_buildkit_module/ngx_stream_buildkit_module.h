@@ -475,7 +475,8 @@ void ngx_stream_buildkit_shared_cut(ngx_stream_buildkit_limit_t *limit,
     const u_char *key, ngx_stream_buildkit_mark_t *mark, ngx_uint_t why);
 ngx_uint_t ngx_stream_buildkit_shared_was_cut(
     ngx_stream_buildkit_limit_t *limit, const u_char *key,
-    ngx_stream_buildkit_mark_t *mark);
+    ngx_stream_buildkit_mark_t *mark,
+    ngx_uint_t ready);
 
 /* address.c: sets ctx->address; release() does when nothing counts there */
 ngx_int_t ngx_stream_buildkit_address_get(ngx_stream_session_t *s,

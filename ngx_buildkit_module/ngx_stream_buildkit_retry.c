@@ -263,6 +263,10 @@ ngx_stream_buildkit_retry_timer_handler(ngx_event_t *ev)
 
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
 
+    if (ctx->cut) {
+        return;
+    }
+
     if (ngx_stream_buildkit_retry_settings(s, ctx) != NGX_OK) {
 
         /* it has not even room for so little */
@@ -358,7 +362,7 @@ ngx_stream_buildkit_retry_closed(ngx_stream_session_t *s,
     char               byte;
     ngx_connection_t  *pc;
 
-    if (!ctx->replay) {
+    if (!ctx->replay || ctx->cut) {
         return NGX_DECLINED;
     }
 

@@ -296,10 +296,10 @@ ngx_stream_buildkit_shared_cut(ngx_stream_buildkit_limit_t *limit,
 
 ngx_uint_t
 ngx_stream_buildkit_shared_was_cut(ngx_stream_buildkit_limit_t *limit,
-    const u_char *key, ngx_stream_buildkit_mark_t *mark)
+    const u_char *key, ngx_stream_buildkit_mark_t *mark, ngx_uint_t ready)
 {
     ngx_msec_t                     now, recent;
-    ngx_uint_t                     why;
+    ngx_uint_t                     same, why;
     ngx_msec_int_t                 age;
     ngx_stream_buildkit_recent_t  *r;
     ngx_stream_buildkit_shared_t  *sh;
@@ -323,23 +323,25 @@ ngx_stream_buildkit_shared_was_cut(ngx_stream_buildkit_limit_t *limit,
 
     age = now - r->time;
 
+    same = r->index == mark->index
+           && (r->index == BK_TABLE_NONE
+               || (r->seq == mark->seq && r->worker_seq == mark->worker_seq));
+
     if (ngx_memcmp(r->key, key, NGX_STREAM_BUILDKIT_SHARED_KEY) != 0
         || age > NGX_STREAM_BUILDKIT_SHARED_RECENT)
     {
         why = BK_CUT_NONE;
 
-    } else if (age <= NGX_STREAM_BUILDKIT_SHARED_JUST) {
+    } else if (age <= NGX_STREAM_BUILDKIT_SHARED_JUST && (same || !ready)) {
 
-        /* what comes now is the client's last trace, which must not wait */
+        /*
+         * What comes now is the client's last trace, which must not wait;
+         * where another worker is ready it need not.
+         */
 
         why = r->why;
 
-    } else if (r->why != BK_CUT_WORKER
-               && r->index == mark->index
-               && (r->index == BK_TABLE_NONE
-                   || (r->seq == mark->seq
-                       && r->worker_seq == mark->worker_seq)))
-    {
+    } else if (r->why != BK_CUT_WORKER && same) {
         why = r->why;
     }
 

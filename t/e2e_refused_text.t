@@ -40,7 +40,7 @@ my @rows = (
     long => [{ cn => 'alloc:' . 'a' x 294 }, undef, $auth,
         qr/the allocation token in this certificate is empty or longer than 256 characters; $deep/],
     unknown => [{}, undef, $auth,
-        qr/allocation ID is not known here; it ended long ago, or is of another gateway: $deep/],
+        qr/allocation ID is not known here \(waited 2s\); it ended long ago, or is of another gateway: $deep/],
     expired => [{}, 'expired 0', $auth,
         qr/allocation ID expired at $when; $deep/],
     released => [{}, 'released 0', $auth,

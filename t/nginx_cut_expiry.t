@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 use Test::Buildkit::Live;
+use Time::HiRes qw(time);
 
 plan tests => 17;
 
@@ -16,12 +17,13 @@ my $live = Test::Buildkit::Live->new($t, 'w1');
 my @names = qw(renewed draining short kept);
 my %token = map { $_ => $t->token } @names;
 my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") } @names;
-my %expires = (renewed => '+1500', draining => 0, short => '+4000',
-    kept => '+6000');
+my $short = int(1000 * time) + 6000;
+my %expires = (renewed => '+5000', draining => 0, short => $short,
+    kept => '+13000');
 my $table = $t->table({ name => 'writer' }, 'pool default/demo', $live->row,
     map { "alloc token:$token{$_} default/demo w1 ready $expires{$_}" }
     @names);
-my $nginx = $t->nginx($t->gateway_conf);
+my $nginx = $t->nginx($t->gateway_conf(server => "buildkit_grace 200ms;\n"));
 
 my %client;
 for my $name (@names) {
@@ -59,9 +61,12 @@ pass('a warning comes before the expiry');
 like($nginx->log, qr/allocation @{[$t->id($token{short})]} expires in 1s and has a live connection, which will be cut/,
     'and says how long before');
 
+# a change that is none of its expiry
+$table->cmd("alloc token:$token{short} default/demo w1 draining $short");
+
 my ($got, $text) = $client{short}[0]->said(1);
 is($got, 16, 'short: code');
-like($text, qr/ expired at \S+Z \([01]s ago\); run bkctl allocate$/,
+like($text, qr/ expired at \S+Z \(\d+s ago\); run bkctl allocate$/,
     'short: text');
 is((() = $nginx->log =~ /expires in/g), 1, 'one warning');
 

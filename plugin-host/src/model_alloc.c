@@ -64,7 +64,7 @@ bk_model_alloc_put(bk_model_t *m, const void *owner,
         }
     }
 
-    if (bk_model_alloc_check(m, info, &p, &w, err) != 0) {
+    if (bk_model_alloc_check(m, info, a, &p, &w, err) != 0) {
         return -1;
     }
 

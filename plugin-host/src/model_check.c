@@ -185,7 +185,8 @@ bk_model_worker_text(char *dst, size_t size, bk_str_t s)
 
 int
 bk_model_alloc_check(bk_model_t *m, const bk_alloc_info_t *info,
-    bk_pool_t **pool, bk_worker_t **worker, bk_err_t *err)
+    const bk_alloc_t *a, bk_pool_t **pool, bk_worker_t **worker,
+    bk_err_t *err)
 {
     if (info->state <= BK_ALLOC_FREE || info->state >= BK_ALLOC_STATES) {
         return bk_err_set(err, 400, "BadState",
@@ -218,10 +219,13 @@ bk_model_alloc_check(bk_model_t *m, const bk_alloc_info_t *info,
                           (int) info->pool.len, info->pool.data);
     }
 
-    /* one that cannot be used yet never will be: let it find another worker */
+    /* one that cannot be used yet never will be: let it find another worker;
+     * but who is on it stays, whatever its owner goes on saying */
     if (*worker != NULL && (*worker)->drained
         && (info->state == BK_ALLOC_QUEUED
-            || info->state == BK_ALLOC_STARTING))
+            || (info->state == BK_ALLOC_STARTING
+                && (a == NULL || a->worker != *worker
+                    || a->state != BK_ALLOC_DRAINING))))
     {
         return bk_model_drain_refuse(*worker, err);
     }
@@ -255,7 +259,10 @@ bk_model_alloc_fit(const bk_alloc_info_t *info, const bk_worker_t *w,
         return info->state;
     }
 
-    if (info->state == BK_ALLOC_READY && w->drained) {
+    if (w->drained
+        && (info->state == BK_ALLOC_READY
+            || info->state == BK_ALLOC_STARTING))
+    {
         return BK_ALLOC_DRAINING;
     }
 

@@ -197,7 +197,7 @@ bk_model_drain_why(const bk_alloc_info_t *info, const bk_worker_t *w,
     int state, uint8_t *drained)
 {
     *drained = w != NULL && w->drained && state == BK_ALLOC_DRAINING
-               && info->state == BK_ALLOC_READY;
+               && info->state != BK_ALLOC_DRAINING;
 
     return *drained ? (bk_str_t) { w->drain_text, strlen(w->drain_text) }
                     : info->reason;

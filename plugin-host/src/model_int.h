@@ -178,8 +178,10 @@ void bk_model_alloc_info(const bk_alloc_t *a, bk_alloc_info_t *out);
  * was asked for as far as time and worker allow it */
 int bk_model_worker_fill(bk_table_worker_data_t *data,
     const bk_worker_info_t *info, bk_err_t *err);
+/* a: the one that is there already, or NULL */
 int bk_model_alloc_check(bk_model_t *m, const bk_alloc_info_t *info,
-    bk_pool_t **pool, bk_worker_t **worker, bk_err_t *err);
+    const bk_alloc_t *a, bk_pool_t **pool, bk_worker_t **worker,
+    bk_err_t *err);
 int bk_model_alloc_fit(const bk_alloc_info_t *info, const bk_worker_t *w,
     uint64_t now);
 

@@ -156,6 +156,9 @@ checks_drained(void)
     ok(alloc(4, "w", BK_ALLOC_READY, "") == 0
        && is(4, BK_ALLOC_DRAINING, "worker w is drained: new kernel"),
        "one that was ready before a restart drains");
+    ok(alloc(1, "w", BK_ALLOC_STARTING, "") == 0
+       && is(1, BK_ALLOC_DRAINING, "worker w is drained: new kernel"),
+       "one that is on it, said again as in a file: it drains, and lives");
     ok(bk_model_worker_want(m, str("a/b"), str("w"), 1, &err) == -1
        && err.code == 409, "it is not started again");
 
@@ -243,8 +246,10 @@ checks_restart(void)
     (void) worker("w", BK_WORKER_READY, "127.0.0.1:7001", "");
     ok(shows("w", BK_WORKER_DRAINING, "drained: x"), "claimed");
     ok(asked == 1 && wanted == 0, "its owner hears of it");
-    (void) alloc(1, "w", BK_ALLOC_READY, "");
+    (void) alloc(1, "w", BK_ALLOC_STARTING, "");
     ok(is(1, BK_ALLOC_DRAINING, "worker w is drained: x"), "and it drains");
+    (void) alloc(1, "w", BK_ALLOC_READY, "");
+    ok(is(1, BK_ALLOC_DRAINING, "worker w is drained: x"), "and goes on so");
     (void) drain("w", 0, "");
     ok(is(1, BK_ALLOC_READY, ""), "until it is taken back");
 }

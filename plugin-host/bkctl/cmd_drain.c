@@ -115,7 +115,7 @@ bk_drain_wait(const bk_args_t *args, json_t **json)
 {
     int             calm, rc, silent;
     char            text[120];
-    uint64_t        limit, end, now;
+    uint64_t        limit, end, late, now;
     bk_api_reply_t  r;
     bk_progress_t   progress;
 
@@ -141,11 +141,13 @@ bk_drain_wait(const bk_args_t *args, json_t **json)
 
         bk_drain_count(*json, text, sizeof(text));
         now = bk_now_ms();
+        late = calm == 0 || silent ? end : UINT64_MAX;
 
-        if (now >= end && calm == 0) {
+        if (now >= late) {
             bk_progress_end(&progress);
-            bk_out_error("worker %s after %s: %s", args->argv[0], args->wait,
-                         text);
+            bk_out_error("worker %s after %s: %s%s", args->argv[0],
+                         args->wait, text,
+                         silent ? ", when the API still answered" : "");
             bk_out_hint("it stays drained; see bkctl sessions --worker %s",
                         args->argv[0]);
             return BK_EXIT_FAILED;
@@ -153,8 +155,8 @@ bk_drain_wait(const bk_args_t *args, json_t **json)
 
         bk_progress_why(&progress, "%s", text);
         bk_progress_tick(&progress);
-        (void) poll(NULL, 0, calm == 0 && end - now < BK_DRAIN_EVERY
-                             ? (int) (end - now) : BK_DRAIN_EVERY);
+        (void) poll(NULL, 0, late - now < BK_DRAIN_EVERY
+                             ? (int) (late - now) : BK_DRAIN_EVERY);
 
         rc = bk_drain_look(args, *json, &r);
 

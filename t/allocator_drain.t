@@ -42,7 +42,7 @@ my @bad = (
     ['w2', '{}', 409, 'Ambiguous', qr/several pools have a worker w2/],
 );
 
-plan tests => 2 * @bad + 35;
+plan tests => 2 * @bad + 38;
 
 for (@bad) {
     my ($name, $body, $status, $reason, $text) = @$_;
@@ -145,6 +145,16 @@ $t->wait_for(sub { (grep { $_->{name} eq 'w2' && $_->{pool} eq 'default/demo' }
     workers())[0]{drained} }, 10, 'it to be drained again');
 pass 'drained again when it is back';
 is allocate(wait => '0')->{status}, 503, '... for everybody';
+
+# one whose whole pool is gone, while another one of that name is drained
+$t->write('static.yaml', $file =~ s/\Q$more\E//r);
+$t->wait_for(sub { !grep { $_->{name} eq 'team/other' }
+    @{$host->request(GET => '/api/v1/pools')->{json}} }, 10, 'a pool to go');
+is drain('w2', undo => JSON::true)->{status}, 409, 'its worker is ambiguous';
+$r = drain('w2', poolName => 'team/other', undo => JSON::true);
+is "$r->{status} $r->{json}{pool}", '200 team/other', '... taken back by name';
+is drain('w2', poolName => 'team/other', undo => JSON::true)->{status}, 404,
+    '... and then it is unknown';
 
 
 sub drain {

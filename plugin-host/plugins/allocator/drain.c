@@ -280,15 +280,15 @@ bk_drain_whose(bk_allocator_t *a, bk_str_t name, char *pool, bk_err_t *err)
     where = (bk_where_t) { .name = name };
 
     if (pool[0] != '\0') {
-        if (h->pool_find(h, bk_str(pool), &found) != 0) {
-            return bk_fail(err, 404, "PoolNotFound", "bkctl pools lists them",
-                           "there is no pool %s", pool);
-        }
-
         if (h->worker_find(h, bk_str(pool), name, &worker) == 0
             || bk_drain_find(a, bk_str(pool), name) != NULL)
         {
             return 0;
+        }
+
+        if (h->pool_find(h, bk_str(pool), &found) != 0) {
+            return bk_fail(err, 404, "PoolNotFound", "bkctl pools lists them",
+                           "there is no pool %s", pool);
         }
 
         return bk_fail(err, 404, "WorkerNotFound", "bkctl workers lists them",

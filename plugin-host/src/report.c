@@ -397,8 +397,11 @@ bk_reports_read(bk_reports_t *r, bk_report_file_t *f)
     f->copy.nsessions = 0;
 
     if (err.code == 400) {
-        /* gone from the list with the next look */
-        bk_report_aside(r, f->name, err.text);
+        /* gone from the list with the next look, or there for good */
+        if (!f->aside) {
+            f->aside = 1;
+            bk_report_aside(r, f->name, err.text);
+        }
 
     } else {
         bk_reports_quietly(f, &err);

@@ -39,6 +39,7 @@ typedef struct {
     unsigned          read:1;           /* copy holds something */
     unsigned          seen:1;
     unsigned          folded:1;         /* is in the totals already */
+    unsigned          aside:1;         /* it was bad, and was tried to be */
     unsigned          quiet:1;          /* said why it cannot be read */
 } bk_report_file_t;
 

@@ -44,7 +44,7 @@ static void bk_sum_buckets(const bk_sum_out_t *out, bk_stat_t *stat,
     const bk_report_pool_t *pool, size_t offset);
 static void bk_sum_whole(const bk_sum_out_t *out, bk_stat_t *stat,
     const bk_report_pool_t *pool, size_t offset);
-static void bk_sum_gateways(bk_core_t *core, const bk_sum_out_t *out);
+static void bk_sum_gateways(const bk_sum_out_t *out);
 
 
 static const char *const  bk_sum_refused[] = BK_REFUSED_NAMES;
@@ -77,7 +77,17 @@ static const bk_sum_field_t  bk_sum_table[] = {
 void
 bk_stats_reports(bk_core_t *core, bk_stat_pt fn, void *data)
 {
-    bk_sum_out_t  out = { fn, data, bk_reports_sum(core->reports) };
+    bk_sum_out_t  out = { fn, data, NULL };
+
+    bk_sum_gauge(&out, "reports_readable", "1 when the folder of reports can "
+                 "be read.", "", bk_reports_readable(core->reports));
+
+    if (!bk_reports_readable(core->reports)) {
+        /* a counter that falls to 0 and comes back is counted twice */
+        return;
+    }
+
+    out.sum = bk_reports_sum(core->reports);
 
     bk_sum_fields(&out, "accepted_total");
     bk_sum_fields(&out, "connections_total");
@@ -97,14 +107,14 @@ bk_stats_reports(bk_core_t *core, bk_stat_pt fn, void *data)
     bk_sum_hist(&out, "connect_seconds", "connect_seconds_bucket",
                 "connect_seconds_sum", "connect_seconds_count",
                 "TCP and TLS towards the worker.", bk_sum_at(connect));
-    bk_sum_gateways(core, &out);
+    bk_sum_gateways(&out);
 
     free(out.sum);
 }
 
 
 static void
-bk_sum_gateways(bk_core_t *core, const bk_sum_out_t *out)
+bk_sum_gateways(const bk_sum_out_t *out)
 {
     int                      i;
     char                     labels[64];
@@ -134,8 +144,6 @@ bk_sum_gateways(bk_core_t *core, const bk_sum_out_t *out)
     bk_sum_gauge(out, "gateways", "", "state=\"exiting\"",
                  (double) s->exiting);
 
-    bk_sum_gauge(out, "reports_readable", "1 when the folder of reports can "
-                 "be read.", "", bk_reports_readable(core->reports));
     bk_sum_one(out, "reports_folded_total", "Processes of nginx that are "
                "gone, since this plugin-host started.", "",
                (double) s->folded);

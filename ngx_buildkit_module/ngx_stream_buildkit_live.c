@@ -41,6 +41,7 @@ ngx_int_t
 ngx_stream_buildkit_live_start(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
+    ngx_msec_t                       next;
     ngx_connection_t                *c;
     ngx_stream_upstream_t           *u;
     ngx_stream_buildkit_live_t      *live;
@@ -84,9 +85,18 @@ ngx_stream_buildkit_live_start(ngx_stream_session_t *s,
     ngx_stream_buildkit_report_connected(ctx, u->state->connect_time);
     ngx_stream_buildkit_report_phase(s, ctx, BK_PHASE_LIVE, 0);
 
-    /* looks whether anything has changed meanwhile, and arms the timer */
+    /* ended while its worker was dialled: not one byte is passed on then */
 
-    ngx_stream_buildkit_live_post(s, ctx);
+    next = NGX_STREAM_BUILDKIT_LIVE_PERIOD;
+
+    if ((ngx_stream_buildkit_zone_same(bscf->main->zone, &ctx->mark) == NGX_OK
+         || ngx_stream_buildkit_change_look(s, ctx) == NGX_OK)
+        && ngx_stream_buildkit_live_expiry(s, ctx, &next) == NGX_OK)
+    {
+        /* arms the timer */
+
+        ngx_stream_buildkit_live_post(s, ctx);
+    }
 
     return NGX_OK;
 }

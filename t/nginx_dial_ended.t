@@ -1,0 +1,54 @@
+# An allocation that ends while its worker is being dialled: when the worker
+# takes the connection at last it gets not one byte, and the client is told.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Buildkit;
+use Test::Buildkit::Live;
+
+my @ways = (
+    ['revoked', 16, qr/ was revoked at .*: enough; run bkctl allocate$/],
+    ['expired', 16, qr/ expired at /],
+    ['moved', 9, qr/ has another worker now, w2; run the build again$/],
+);
+
+plan tests => 5 * @ways;
+
+my $t = Test::Buildkit->new;
+my $live = Test::Buildkit::Live->new($t, 'w1');
+my $other = Test::Buildkit::Live->new($t, 'w2');
+my $table = $t->table('pool default/demo', $live->row, $other->row);
+my $nginx = $t->nginx($t->gateway_conf);
+
+for (@ways) {
+    my ($way, $code, $text) = @$_;
+    my $token = $t->token;
+    my $alloc = "alloc token:$token default/demo";
+    $table->cmd("$alloc w1 ready " . ($way eq 'expired' ? '+1500' : 0));
+
+    my $h2 = $t->grpc($t->client_cert($way, cn => "alloc:$token"),
+        streams => [], keep => 1);
+    bless $h2, 'Test::Buildkit::Live::End';
+    $h2->request(1);
+
+    # the worker's kernel has the connection, its TLS does not answer yet
+    ok($live->knocked(10), "$way: dialled");
+    $table->cmd('end ' . $t->hash($token) . ' revoked enough')
+        if $way eq 'revoked';
+    $table->cmd("$alloc w2 ready 0") if $way eq 'moved';
+    $h2->until(sub { 0 }, $way eq 'expired' ? 1.7 : 0.2);
+    is($h2->{settings} // 0, 0, "$way: nothing is said before it is over");
+
+    my $worker = $live->accept;
+    $worker->{preface} = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    $worker->until(sub { 0 }, 10);
+    ok($worker->{closed} && length $worker->{preface} == 24
+        && !@{$worker->{frames}}, "$way: not one byte reaches the worker");
+
+    my ($got, $said) = $h2->said(1);
+    is($got, $code, "$way: code");
+    like($said, $text, "$way: text");
+    $_->finish for $h2, $worker;
+}

@@ -328,9 +328,7 @@ ngx_stream_buildkit_decide_wait(ngx_stream_session_t *s,
 
     ctx->waits = why;
 
-    if (!ctx->looking && !ctx->late
-        && ngx_stream_buildkit_hold_limit(s, why) > 0)
-    {
+    if (!ctx->looking && ngx_stream_buildkit_hold_may(s, ctx, why)) {
         return NGX_AGAIN;
     }
 

@@ -252,7 +252,7 @@ ngx_stream_buildkit_hold_timer_handler(ngx_event_t *ev)
 
     if (h->backoff && (ngx_msec_int_t) (now - h->again) >= 0) {
         h->backoff = 0;
-        ngx_stream_buildkit_hold_again(s, ctx);
+        (void) ngx_stream_buildkit_hold_again(s, ctx);
         return;
     }
 
@@ -261,7 +261,7 @@ ngx_stream_buildkit_hold_timer_handler(ngx_event_t *ev)
     {
         /* nobody need have told the table */
 
-        ngx_stream_buildkit_hold_again(s, ctx);
+        (void) ngx_stream_buildkit_hold_again(s, ctx);
         return;
     }
 
@@ -327,6 +327,14 @@ ngx_stream_buildkit_hold_late(ngx_stream_session_t *s,
                && ctx->trouble.len)
     {
         rc = ngx_stream_buildkit_decide_trouble(s, ctx);
+    }
+
+    if (rc == NGX_AGAIN) {
+
+        /* what it waits for is something else since just now */
+
+        ngx_stream_buildkit_hold_park(s, ctx);
+        return;
     }
 
     ngx_stream_buildkit_hold_end(s, ctx, rc);
@@ -407,6 +415,20 @@ ngx_stream_buildkit_hold_done(ngx_stream_buildkit_ctx_t *ctx)
         ctx->queued = 0;
         h->parked = 0;
     }
+}
+
+
+ngx_uint_t
+ngx_stream_buildkit_hold_may(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t why)
+{
+    /* too late for one thing is not too late for another */
+
+    if (ctx->late && ctx->hold->limit == ngx_stream_buildkit_hold_kind(why)) {
+        return 0;
+    }
+
+    return ngx_stream_buildkit_hold_limit(s, why) > 0;
 }
 
 

@@ -310,7 +310,7 @@ ngx_int_t ngx_stream_buildkit_log_handler(ngx_stream_session_t *s);
 /*
  * Looks the allocation up and decides, as often as it is asked to.
  * NGX_OK: may be dialled, address and names are those of its worker.
- * NGX_AGAIN: has to wait; ctx->waits says for what (never when ctx->late).
+ * NGX_AGAIN: has to wait; ctx->waits says for what; hold_may() allowed it.
  * Else: what refusing the client returned (DONE, a status or ERROR).
  */
 ngx_int_t ngx_stream_buildkit_route(ngx_stream_session_t *s,
@@ -348,6 +348,9 @@ ngx_int_t ngx_stream_buildkit_hold(ngx_stream_session_t *s,
 /* how long may it wait for why?  0: not at all */
 ngx_msec_t ngx_stream_buildkit_hold_limit(ngx_stream_session_t *s,
     ngx_uint_t why);
+/* may it begin to wait for why, or go on? */
+ngx_uint_t ngx_stream_buildkit_hold_may(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t why);
 /* what it waits for, where decide() was asked for it: answers a look */
 void ngx_stream_buildkit_hold_look(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, const char *fmt, ...);

@@ -1,0 +1,53 @@
+# What a client waits for turns into something else in the very moment in
+# which it has waited long enough: what it waits for now has its own limit.
+# (A check that is longer than the waits makes every moment that one.)
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Buildkit;
+use Test::Buildkit::Live;
+
+plan tests => 7;
+
+my $t = Test::Buildkit->new;
+my $live = Test::Buildkit::Live->new($t, 'w1');
+my @names = qw(starting ready stopped);
+my %token = map { $_ => $t->token } @names;
+my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") } @names;
+my $table = $t->table('pool default/demo', $live->row,
+    'worker default/demo w2 - w2.workers.buildkit.internal starting first',
+    'worker default/demo w3 - w3.workers.buildkit.internal stopped');
+my $nginx = $t->nginx($t->gateway_conf(stream => 'buildkit_check 10s;'
+    . "buildkit_grace 1s; buildkit_retry 2s; buildkit_wait 5s;\n"));
+
+# none of them is known; before the second is over all are
+my %h2 = map {
+    my $h2 = bless $t->grpc($cert{$_}, streams => [], keep => 1),
+        'Test::Buildkit::Live::End';
+    $h2->request(1);
+    $h2->until(sub { $h2->{settings} });
+    ($_ => $h2);
+} @names;
+$table->cmd("alloc token:$token{starting} default/demo w2 starting 0");
+$table->cmd("alloc token:$token{ready} default/demo w1 ready 0");
+$table->cmd("alloc token:$token{stopped} default/demo w3 ready 0");
+
+my $worker = $live->accept;
+$worker->{preface} = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+ok($worker->until(sub { $worker->seen(1, 1) }), 'ready: passed on');
+$_->finish for $h2{ready}, $worker;
+
+for (['stopped', qr/worker w3 of allocation \S+ is stopped \(waited (\d+)s\)/],
+    ['starting', qr/ is starting: first \(waited (\d+)s\)/])
+{
+    my ($name, $text) = @$_;
+    my ($code, $said) = $h2{$name}->said(1, 15);
+    is($code, 9, "$name: told");
+    my ($waited) = ($said // '') =~ $text;
+    ok(defined $waited, "$name: what it waited for last") or diag $said;
+    cmp_ok($waited // 0, '>=', $name eq 'starting' ? 5 : 3,
+        "$name: in vain, for all of its time");
+    $h2{$name}->finish;
+}

@@ -51,8 +51,11 @@ void ngx_stream_buildkit_hold_park(ngx_stream_session_t *s,
 /* the next deadline of all that there are */
 void ngx_stream_buildkit_hold_timer(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-/* hold_wake.c: looks again; h->parked says then whether it is still held */
-void ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
+/*
+ * hold_wake.c: looks again.  NGX_AGAIN: it is still held; NGX_DONE: it is not,
+ * and the session need not even be there.
+ */
+ngx_int_t ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 /* hold.c: ends the hold, with what route() returned */
 void ngx_stream_buildkit_hold_end(ngx_stream_session_t *s,

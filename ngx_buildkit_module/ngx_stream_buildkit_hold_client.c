@@ -87,9 +87,8 @@ ngx_stream_buildkit_hold_handler(ngx_event_t *ev)
         /* it was to be looked at, but had not taken its frame */
 
         ctx->hold->due = 0;
-        ngx_stream_buildkit_hold_again(s, ctx);
 
-        if (!ctx->hold->parked) {
+        if (ngx_stream_buildkit_hold_again(s, ctx) != NGX_AGAIN) {
             return;
         }
     }
@@ -294,10 +293,12 @@ ngx_stream_buildkit_hold_request(ngx_stream_session_t *s,
 
         ngx_stream_buildkit_report_kind(ctx, BK_KIND_OTHER);
 
-        ngx_stream_buildkit_hold_again(s, ctx);
+        if (ngx_stream_buildkit_hold_again(s, ctx) != NGX_AGAIN) {
+            return NGX_DONE;
+        }
     }
 
-    return h->parked ? NGX_OK : NGX_DONE;
+    return NGX_OK;
 }
 
 

@@ -83,7 +83,7 @@ ngx_stream_buildkit_hold_waker(ngx_event_t *ev)
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&bmcf->held, q);
 
-        ngx_stream_buildkit_hold_again(ctx->session, ctx);
+        (void) ngx_stream_buildkit_hold_again(ctx->session, ctx);
     }
 
     if (!ngx_queue_empty(&bmcf->waking)) {
@@ -92,7 +92,7 @@ ngx_stream_buildkit_hold_waker(ngx_event_t *ev)
 }
 
 
-void
+ngx_int_t
 ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
@@ -112,7 +112,7 @@ ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
 
         h->due = 1;
         ngx_stream_buildkit_hold_timer(s, ctx);
-        return;
+        return NGX_AGAIN;
     }
 
     if (bmcf->ending) {
@@ -121,12 +121,12 @@ ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
                 "gateway is shutting down, and allocation %*s has no worker "
                 "yet; try again",
                 (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id));
-        return;
+        return NGX_DONE;
     }
 
     if (h->look) {
         ngx_stream_buildkit_hold_timer(s, ctx);
-        return;
+        return NGX_AGAIN;
     }
 
     sockaddr = ctx->sockaddr;
@@ -136,7 +136,7 @@ ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
 
     if (rc == NGX_AGAIN) {
         ngx_stream_buildkit_hold_park(s, ctx);
-        return;
+        return NGX_AGAIN;
     }
 
     if (rc == NGX_OK && h->backoff
@@ -148,8 +148,10 @@ ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
 
         ctx->waits = BK_REFUSED_WORKER;
         ngx_stream_buildkit_hold_park(s, ctx);
-        return;
+        return NGX_AGAIN;
     }
 
     ngx_stream_buildkit_hold_end(s, ctx, rc);
+
+    return NGX_DONE;
 }

@@ -13,6 +13,7 @@ my $t = Test::Buildkit->new;
 
 # name, cause
 my @rows = (
+    ['nowhere', qr/Network is unreachable/],
     ['filtered', qr/it did not answer in [123]s/],
     ['mute', qr/it did not finish the TLS handshake in [123]s/],
     ['plain', qr/the TLS handshake failed; is that port TLS\?/],
@@ -90,7 +91,8 @@ serve('stranger13', tls('stranger13', ca => 'other'));
 serve('reset', tls('reset'));
 
 $t->table('pool default/demo', map {
-    "worker default/demo $_ 127.0.0.1:" . $t->port($_)
+    "worker default/demo $_ " . ($_ eq 'nowhere' ? '255.255.255.255:' # at once
+        : '127.0.0.1:') . $t->port($_)
         . " $_.workers.buildkit.internal ready",
     "alloc token:$token{$_} default/demo $_ ready 0" } sort keys %token);
 
@@ -114,13 +116,13 @@ for my $row (@rows) {
     ok($h2->wait_stream(1, 15), "$name: told");
     is($h2->{settings}, 1, "$name: one SETTINGS");
     is($h2->{streams}{1}{grpc_status}, 9, "$name: code");
-    like($h2->{streams}{1}{message}, qr/^buildkit gateway: worker $name \(127\.0\.0\.1:\d+\) of allocation \S+ cannot be reached: $cause \(waited \ds\); try again/,
+    like($h2->{streams}{1}{message}, qr/^buildkit gateway: worker $name \([\d.]+:\d+\) of allocation \S+ cannot be reached: $cause \(waited \ds\); try again/,
         "$name: the cause");
     $h2->finish;
 
     # 100, 200, 400 ... ms: five or six tries, a line each
     my $port = $t->port($name);
-    my $lines = grep { /\[(?:error|crit)\].*upstream: "127.0.0.1:$port"/ }
+    my $lines = grep { /\[(?:error|crit)\].*upstream: "[\d.]+:$port"/ }
         split /\n/, $nginx->log;
     cmp_ok($lines, '<', 9, "$name: the log is not flooded");
 }
@@ -129,5 +131,5 @@ my $log = $t->wait_for(sub {
     my $text = $t->read('access.log') // '';
     return @rows == (() = $text =~ /\n/g) && $text;
 }, 10, 'the access log');
-is(() = $log =~ /^503\|127\.0\.0\.1:\d+\|refused:worker\|$/mg, scalar @rows,
+is(() = $log =~ /^503\|[\d.]+:\d+\|refused:worker\|$/mg, scalar @rows,
     'status, one address, outcome') or diag $log;

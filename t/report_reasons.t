@@ -126,7 +126,7 @@ for my $pool ('', 'default/demo', 'other/pool') {
     my $p = $r->{pools}{$pool};
     my $ends = $p->{routed} + $p->{gone};
     $ends += $_ for values %{$p->{refused}};
-    is($p->{accepted} // 0, $ends, "pool \"$pool\": accepted is all that ended");
+    is($p->{accepted} // 0, $ends, "pool \"$pool\": all that is accepted ends");
 }
 is("$r->{held} $r->{live}", '0 0', 'nobody is left');
 is($r->{lost}, 0, 'and everybody had a record');

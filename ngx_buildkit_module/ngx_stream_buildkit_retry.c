@@ -59,10 +59,6 @@ ngx_stream_buildkit_retry_start(ngx_stream_session_t *s,
         ctx->retry = r;
     }
 
-    if (r->tries++) {
-        ngx_stream_buildkit_report_add(ctx->row->retries, 1);
-    }
-
     r->failed = 0;
     r->alert = 0;
 

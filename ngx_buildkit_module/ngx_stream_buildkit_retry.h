@@ -20,7 +20,6 @@ struct ngx_stream_buildkit_retry_s {
     ngx_event_t                timer;       /* until it answers */
     ngx_msec_t                 connected;
     ngx_event_handler_pt       handler;     /* of the proxy */
-    ngx_uint_t                 tries;
     size_t                     skip;        /* c->buffer is on its way */
     ngx_uint_t                 alert;       /* of the worker; 0: none */
     u_char                     text[NGX_STREAM_BUILDKIT_TROUBLE_TEXT];

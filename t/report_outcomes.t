@@ -10,7 +10,7 @@ use IO::Socket::INET;
 use Report;
 use Test::Buildkit;
 
-plan tests => 32;
+plan tests => 33;
 
 my $t = Test::Buildkit->new;
 mkdir $t->dir . '/reports' or die;
@@ -90,7 +90,9 @@ for (['revoked', 'revoked', 'default/demo'], ['key', 'key', 'default/demo'],
         "refused: $why");
     is(row($pool)->{refused}{$why}, 1, "counted for pool \"$pool\"");
 }
-ok(row('default/demo')->{retries} > 0, 'a dead worker was tried again');
+my $tries = () = $nginx->log =~ /connect\(\) to worker w2 failed/g;
+cmp_ok($tries, '>', 1, 'a dead worker was tried again');
+is(row('default/demo')->{retries}, $tries - 1, 'each time counts once');
 
 # held, and then the client leaves
 my $held = $t->tls($cert{held}) or die;

@@ -209,8 +209,8 @@ typedef struct {
 
 /*
  * A live session.  seq is odd while the fields up to worker change: a reader
- * copies, compares, and tries again a few times.  The words behind it change
- * on their own at any time.
+ * copies them twice and takes them when both copies are the same and seq is
+ * even.  The words behind worker change on their own at any time.
  */
 typedef struct {
     uint64_t  seq;

@@ -4,8 +4,11 @@
  *
  * It is read, not mapped: a mapping would turn a file that is cut short into
  * a SIGBUS.  The writer stores aligned 64-bit words and the kernel copies
- * such words whole; a session's record is read twice, and counts when both
- * times show the same even seq.
+ * such words whole.  A session's record is read twice, and counts when all
+ * that seq guards was the same both times, and seq is even.  To compare seq
+ * alone is not enough: the kernel copies in no particular order, so a seq may
+ * be newer than what stands behind it.  Equal copies of which one was begun
+ * when the other had ended are what that seq stands for.
  */
 
 #include <errno.h>
@@ -49,6 +52,12 @@ bk_report_read(int dir, const char *name, bk_report_copy_t *copy,
     }
 
     rc = bk_report_read_fd(fd, copy, err);
+
+    /* a row that had just got its name can be read as one without */
+    if (rc != 0) {
+        rc = bk_report_read_fd(fd, copy, err);
+    }
+
     close(fd);
 
     return rc;
@@ -256,7 +265,8 @@ bk_report_pools_ok(bk_report_pool_t *pools, bk_err_t *err)
 static int
 bk_report_session_ok(bk_report_session_t *s, const bk_report_session_t *again)
 {
-    return s->seq == again->seq && s->seq % 2 == 0
+    return s->seq % 2 == 0
+           && memcmp(s, again, offsetof(bk_report_session_t, bytes_up)) == 0
            && s->phase != BK_PHASE_FREE && s->phase < BK_PHASES
            && s->kind < BK_KINDS
            && s->reason < (s->phase == BK_PHASE_REFUSED ? BK_REFUSED

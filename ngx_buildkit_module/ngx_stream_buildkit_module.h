@@ -507,9 +507,9 @@ void ngx_stream_buildkit_peer_check(ngx_stream_session_t *s,
  * counts and notes a change, close() ends it.  After open() they may be
  * called in any order and as often as one likes.
  *
- * Each connection is counted once as accepted and once as routed (LIVE for
- * the first time), refused or gone; cut comes on top of routed.  held_ms and
- * the gauges follow from phase() alone.
+ * Each connection is counted once as accepted and once as routed (its worker
+ * has answered, or it ended LIVE), refused or gone; cut comes on top of
+ * routed.  held_ms and the gauges follow from phase() alone.
  */
 ngx_stream_buildkit_report_t *ngx_stream_buildkit_report_create(
     ngx_conf_t *cf);
@@ -519,6 +519,8 @@ void ngx_stream_buildkit_report_route(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 void ngx_stream_buildkit_report_phase(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_uint_t phase, ngx_uint_t why);
+/* LIVE, and it is not going to be tried with another worker any more */
+void ngx_stream_buildkit_report_routed(ngx_stream_buildkit_ctx_t *ctx);
 void ngx_stream_buildkit_report_kind(ngx_stream_buildkit_ctx_t *ctx,
     ngx_uint_t kind);
 void ngx_stream_buildkit_report_expiring(ngx_stream_buildkit_ctx_t *ctx);

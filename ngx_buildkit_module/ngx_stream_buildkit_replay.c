@@ -75,6 +75,7 @@ ngx_stream_buildkit_replay_passed(ngx_stream_session_t *s,
 
             ctx->replay = 0;
             ngx_stream_buildkit_retry_done(ctx);
+            ngx_stream_buildkit_report_routed(ctx);
             break;
         }
     }
@@ -154,6 +155,7 @@ ngx_stream_buildkit_replay_end(ngx_stream_session_t *s,
 
     ctx->replay = 0;
     ngx_stream_buildkit_retry_done(ctx);
+    ngx_stream_buildkit_report_routed(ctx);
 
     if (pc->ssl) {
         SSL_set_msg_callback(pc->ssl->connection, NULL);

@@ -233,9 +233,10 @@ ngx_stream_buildkit_report_enter(bk_report_header_t *h,
     case BK_PHASE_LIVE:
         ngx_stream_buildkit_report_add(h->live, 1);
 
-        if (!ctx->ended) {
-            ngx_stream_buildkit_report_end(ctx);
-            ngx_stream_buildkit_report_add(ctx->row->routed, 1);
+        /* while it may be tried again, another end is possible: replay.c */
+
+        if (!ctx->replay) {
+            ngx_stream_buildkit_report_routed(ctx);
         }
 
         break;
@@ -249,12 +250,26 @@ ngx_stream_buildkit_report_enter(bk_report_header_t *h,
         break;
 
     case BK_PHASE_CUT:
+        ngx_stream_buildkit_report_routed(ctx);
+
         if (why < BK_CUT) {
             ngx_stream_buildkit_report_add(ctx->row->cut[why], 1);
         }
 
         break;
     }
+}
+
+
+void
+ngx_stream_buildkit_report_routed(ngx_stream_buildkit_ctx_t *ctx)
+{
+    if (ctx->ended) {
+        return;
+    }
+
+    ngx_stream_buildkit_report_end(ctx);
+    ngx_stream_buildkit_report_add(ctx->row->routed, 1);
 }
 
 
@@ -305,7 +320,10 @@ ngx_stream_buildkit_report_close(ngx_stream_session_t *s,
 
     ctx->phase_at = ngx_current_msec;
 
-    if (!ctx->ended) {
+    if (ctx->phase == BK_PHASE_LIVE) {
+        ngx_stream_buildkit_report_routed(ctx);
+
+    } else if (!ctx->ended) {
         ngx_stream_buildkit_report_end(ctx);
         ngx_stream_buildkit_report_add(ctx->row->gone, 1);
     }

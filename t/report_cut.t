@@ -92,6 +92,8 @@ $t->wait_for(sub { session()->{phase} eq 'held'
 $table->cmd("alloc token:$token{held} default/demo w1 ready 0");
 my $worker = $live->accept;
 $t->wait_for(sub { session()->{phase} eq 'live' }, 10, 'the end of the hold');
+$worker->frame(4, 0, 0, '');
+$t->wait_for(sub { row()->{hold} }, 10, "its worker's answer to be counted");
 $p = row();
 is("$p->{held} $p->{hold}", '1 1', 'one was held, and for how long');
 $s = session();

@@ -67,8 +67,9 @@ bk_reports_refresh(bk_reports_t *r)
         }
     }
 
+    /* uses are counted by a look alone, which tells of what has changed: one
+     * that was only seen here would end without a word */
     r->read_ms = bk_host_monotonic_ms();
-    bk_report_use_count(r);
 }
 
 

@@ -19,7 +19,7 @@
 #define NGX_STREAM_BUILDKIT_SHARED_CUTS     4096
 #define NGX_STREAM_BUILDKIT_SHARED_PIDS     64
 
-/* after a cut, milliseconds: whatever the table says, then if it is as it was */
+/* milliseconds after a cut: at once, and while the table is as it was */
 #define NGX_STREAM_BUILDKIT_SHARED_JUST     2000
 #define NGX_STREAM_BUILDKIT_SHARED_RECENT   30000
 #define NGX_STREAM_BUILDKIT_SHARED_QUIET    60      /* log, seconds */

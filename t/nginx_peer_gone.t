@@ -93,8 +93,8 @@ sub far_client {
 use IO::Socket::SSL;
 $| = 1;
 my ($addr, $ca, $cert, $key) = @ARGV;
-my $hello = $cert =~ /held/ ? "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
-    : "hello\n";
+my $hello = $cert !~ /held/ ? "hello\n"
+    : "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
 my $s = IO::Socket::SSL->new(PeerAddr => $addr, SSL_ca_file => $ca,
     SSL_verifycn_scheme => 'none', SSL_cert_file => $cert,
     SSL_key_file => $key, SSL_alpn_protocols => ['h2']) or die $SSL_ERROR;

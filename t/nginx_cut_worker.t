@@ -9,12 +9,12 @@ use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 use Test::Buildkit::Live;
 
-plan tests => 23;
+plan tests => 27;
 
 my $t = Test::Buildkit->new;
 
 my %live = map { $_ => Test::Buildkit::Live->new($t, $_) } qw(w1 w2);
-my @names = qw(told failed worker rst write rest done);
+my @names = qw(told failed worker rst write rest done stopped cancelled);
 my %token = map { $_ => $t->token } @names;
 my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") } @names;
 my $table = $t->table('pool default/demo', $live{w1}->row, $live{w2}->row,
@@ -115,14 +115,23 @@ my $closed = qr/^buildkit gateway: worker w1 of allocation \S+ closed the connec
     is(status('rest'), 200, 'rest: status');
     is($client->{goaway}, undef, 'rest: without a word');
 }
-{
-    my ($client, $worker) = $live{w1}->connect($cert{done});
+# requests that have ended, one way or another
+my %ends = (
+    done => sub { $_[1]->finish_stream(1) },
+    stopped => sub { $_[1]->frame(3, 0, 1, "\0\0\0\0") },
+    cancelled => sub {
+        $_[0]->frame(3, 0, 1, "\0\0\0\x08");
+        $_[1]->until(sub { $_[0]->seen(3) });
+    },
+);
+for my $name (sort keys %ends) {
+    my ($client, $worker) = $live{w1}->connect($cert{$name});
     $client->request(1);
     $worker->until(sub { $worker->seen(1, 1) });
-    $worker->finish_stream(1);
+    $ends{$name}->($client, $worker);
     $worker->finish;
-    ok($client->wait_closed(5), 'done: closed');
-    is(status('done'), 200, 'done: status');
+    ok($client->wait_closed(5), "$name: closed");
+    is(status($name), 200, "$name: status");
 }
 
 unlike($nginx->log, qr/\[(crit|alert)\]/, 'nothing critical is logged');

@@ -40,7 +40,7 @@ my @rows = (
     ['nearly a Session', request(1, substr $session, 0, -1), 'other'],
     ['a Session that is data', request(1, $plain)
         . Test::Buildkit::H2::frame(0, 0, 1, $session), 'other'],
-    ['a Session after a false start', request(1, "\x98\x62\x98"
+    ['a Session after a false start', request(1, "\x98\x62"
         . substr $session, 3), 'build'],
 );
 

@@ -8,11 +8,13 @@
  *
  *     upstream.c  dialled by the stock proxy; live.c and filter.c from then
  *                 on; when it ends before its time: cut.c
- *     hold.c      waits; goes back to route.c when something changed
+ *     hold.c      waits (hold_client.c: what the client does meanwhile); goes
+ *                 back to route.c when something changed (hold_wake.c)
  *     refuse.c    a gRPC status and our text, by reply.c
  *
  * takeover.c takes a session away from the stock proxy: back to hold.c when
- * the worker did not answer, on to cut.c when the connection must end.
+ * the worker did not answer (retry.c; trouble.c says why, replay.c keeps what
+ * it was told), on to cut.c when the connection must end.
  * tick.c looks every buildkit_check whether anything changed.  report.c
  * writes down all of it.
  */
@@ -478,8 +480,7 @@ void ngx_stream_buildkit_shared_cut(ngx_stream_buildkit_limit_t *limit,
     const u_char *key, ngx_stream_buildkit_mark_t *mark, ngx_uint_t why);
 ngx_uint_t ngx_stream_buildkit_shared_was_cut(
     ngx_stream_buildkit_limit_t *limit, const u_char *key,
-    ngx_stream_buildkit_mark_t *mark,
-    ngx_uint_t ready);
+    ngx_stream_buildkit_mark_t *mark, ngx_uint_t ready);
 
 /* address.c: sets ctx->address; release() does when nothing counts there */
 ngx_int_t ngx_stream_buildkit_address_get(ngx_stream_session_t *s,

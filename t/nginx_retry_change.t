@@ -10,7 +10,7 @@ use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 use Test::Buildkit::Live;
 
-plan tests => 17;
+plan tests => 18;
 
 my $t = Test::Buildkit->new;
 my %live = map { $_ => Test::Buildkit::Live->new($t, $_) } qw(w1 w2);
@@ -106,9 +106,15 @@ $h2->data(1, 'more');
 
 $worker = $live{w1}->accept;
 $worker->{preface} = $preface;
+ok($worker->until(sub { $worker->body(1) eq 'more' }),
+    'second try: and what came in between');
+$worker->finish;
+
+$worker = $live{w1}->accept;
+$worker->{preface} = $preface;
 $h2->data(1, 'and more');
 ok($worker->until(sub { $worker->body(1) eq 'moreand more' }),
-    'closed without a word: next try, also what came in between');
+    'third try: the same again, and more');
 is($worker->seen(1, 1), 1, 'once');
 is($worker->{settings}, 1, 'from the beginning');
 ok(!$h2->{closed}, 'the client is still there');

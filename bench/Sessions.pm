@@ -46,7 +46,10 @@ sub command
 {
     my ($bench, $mode, $g, $table, @rest) = @_;
 
-    return $bench->pinned("$bench->{build}/bench/sessions", $mode,
+    # the clock is in there: not to wait for the stand-in workers, which are
+    # other machines in truth
+    return $bench->pinned($> == 0 ? ('nice', '-n', '-10') : (),
+        "$bench->{build}/bench/sessions", $mode,
         $g->{port}, $bench->{pki}, $table,
         join(',', map { $_->{port} } @{ $bench->{workers} }), @rest);
 }

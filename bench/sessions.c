@@ -35,6 +35,7 @@
 #define SESSIONS_EVENTS    256
 #define SESSIONS_DEADLINE  180
 #define SESSIONS_INFLIGHT  32
+#define SESSIONS_LEAVE     4
 
 /* one change after the other: 4 to 20 ms, so at any phase of a tick */
 #define SESSIONS_PAUSE_NS  4000000u
@@ -45,6 +46,7 @@ typedef enum {
     SESSIONS_HANDSHAKE = 0,
     SESSIONS_HELLO,
     SESSIONS_LIVE,
+    SESSIONS_TOLD,              /* will close when there is time */
     SESSIONS_CLOSE,
     SESSIONS_DONE
 } sessions_state_e;
@@ -75,6 +77,7 @@ static void sessions_settled_one(sessions_conn_t *c);
 static int sessions_step(sessions_conn_t *c);
 static void sessions_run(sessions_conn_t *c);
 static void sessions_wait(uint64_t until);
+static void sessions_leave(void);
 static void sessions_open(void);
 static void sessions_pause(void);
 static void sessions_finish(uint32_t until);
@@ -94,7 +97,9 @@ static uint32_t           sessions_total;
 static uint32_t           sessions_started, sessions_settled, sessions_shown;
 static uint32_t           sessions_finished, sessions_errors;
 static uint32_t           sessions_misrouted;
+static uint32_t           sessions_ntold;
 static SSL_CTX           *sessions_ctx;
+static sessions_conn_t  **sessions_told;
 static sessions_conn_t   *sessions_conns;
 
 
@@ -254,8 +259,8 @@ sessions_frame(sessions_conn_t *c, const u_char *frame, size_t len)
 
         c->took_ns = bench_now_ns() - c->change_ns;
         sessions_shown++;
-        c->state = SESSIONS_CLOSE;
-        c->done = 0;
+        c->state = SESSIONS_TOLD;
+        sessions_told[sessions_ntold++] = c;
         return;
 
     case 4:                     /* SETTINGS: it is held */
@@ -319,6 +324,9 @@ sessions_step(sessions_conn_t *c)
 
     case SESSIONS_LIVE:
         return sessions_read(c);
+
+    case SESSIONS_TOLD:
+        return BENCH_WANT_READ;
 
     case SESSIONS_CLOSE:
         if (c->done == 0) {
@@ -394,9 +402,11 @@ sessions_wait(uint64_t until)
 {
     int                 i, n;
     int64_t             left;
+    uint32_t            shown;
     struct epoll_event  events[SESSIONS_EVENTS];
 
     do {
+        shown = sessions_shown;
         left = until ? (int64_t) (until - bench_now_ns()) : 0;
 
         if (left < 0) {
@@ -404,13 +414,37 @@ sessions_wait(uint64_t until)
         }
 
         n = epoll_wait(sessions_epoll, events, SESSIONS_EVENTS,
-                       until ? (int) ((left + 999999) / 1000000) : -1);
+                       sessions_ntold ? 0
+                       : until ? (int) ((left + 999999) / 1000000) : -1);
 
         for (i = 0; i < n; i++) {
             sessions_run(events[i].data.ptr);
         }
 
+        if (sessions_shown == shown) {
+            sessions_leave();
+        }
+
     } while (until);
+}
+
+
+/*
+ * Clients are many machines, and here but one process: a few close at a time,
+ * and only when nobody else has been told meanwhile.
+ */
+static void
+sessions_leave(void)
+{
+    uint32_t          i;
+    sessions_conn_t  *c;
+
+    for (i = 0; i < SESSIONS_LEAVE && sessions_ntold; i++) {
+        c = sessions_told[--sessions_ntold];
+        c->state = SESSIONS_CLOSE;
+        c->done = 0;
+        sessions_run(c);
+    }
 }
 
 
@@ -668,8 +702,10 @@ main(int argc, char **argv)
                                  "gateway-ca");
     sessions_epoll = epoll_create1(EPOLL_CLOEXEC);
     sessions_conns = calloc(sessions_total, sizeof(sessions_conn_t));
+    sessions_told = calloc(sessions_total, sizeof(sessions_conn_t *));
 
     if (sessions_epoll == -1 || sessions_conns == NULL
+        || sessions_told == NULL
         || SSL_CTX_set_alpn_protos(sessions_ctx, (const u_char *) "\002h2", 3)
            != 0)
     {

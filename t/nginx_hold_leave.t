@@ -22,8 +22,6 @@ my $table = $t->table('pool default/demo', $live->row,
 my $nginx = $t->nginx($t->gateway_conf(
     stream => 'log_format bk "$status $buildkit_outcome|";',
     server => "access_log %%DIR%%/access.log bk;\n"));
-my ($pid) = $nginx->worker_pids;
-
 my @h2 = map {
     bless $t->grpc($cert{gone}, streams => [], keep => 1),
         'Test::Buildkit::Live::End';
@@ -33,18 +31,20 @@ is(join(' ', map { ($_->said(1))[0] } @h2), '9 9 9 9 9 9 9 9', 'looks');
 $table->cmd('end ' . $t->hash($token{gone}) . ' revoked enough');
 
 # nginx sees the request and the end of the connection at once
+my ($pid) = $nginx->worker_pids;
 kill STOP => $pid;
-$t->wait_for(sub { ($t->read("/proc/$pid/stat") // '') =~ /\) T / }, 5, 'a stop');
+$t->wait_for(sub { ($t->read("/proc/$pid/stat") // '') =~ /\) T / }, 15, 'a stop');
 for (@h2) {
     $_->request(3);
     $_->finish;
 }
 kill CONT => $pid;
 
-is($t->wait_for(sub {
-    my $log = $t->read('access.log') // '';
-    return 8 == (() = $log =~ /^403 refused:revoked\|$/mg);
-}, 10, 'the access log'), 1, 'looked up, and told nothing any more');
+my $log = $t->wait_for(sub {
+    my $text = $t->read('access.log') // '';
+    return 8 == (() = $text =~ /\|$/mg) && $text;
+}, 15, 'the access log');
+like($log, qr/^403 refused:revoked\|$/m, 'looked up, and told nothing any more');
 
 my ($client, $worker) = $live->connect($cert{next});
 ok($client->{settings}, 'the next one is served');

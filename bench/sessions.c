@@ -12,7 +12,7 @@
  * Prints the time from the change to the first byte at the worker.  cut: all
  * live, of allocations of their own; SINGLES are revoked one by one; prints
  * "live"; when a line comes from standard input, or its end, the rest are
- * revoked at once.  Prints the time from the change to the status at the client.
+ * revoked at once.  Prints the time from the change to the client's status.
  * held: as many as it says with a few queued allocations; prints "held", then
  * reads commands from standard input ("churn RATE": so many changes of other
  * allocations a second) and answers "ok", until it ends.

@@ -71,7 +71,9 @@ END
 sub _host_conf {
     return <<'END';
 state: %%DIR%%/state
-table: {path: %%DIR%%/buildkit.table, allocations: 4000, workers: 16, pools: 4, keepEnded: 1m}
+table:
+  {path: %%DIR%%/buildkit.table, allocations: 4000, workers: 16, pools: 4,
+   keepEnded: 1m}
 reports: %%DIR%%/reports
 api: {listen: ["unix:%%DIR%%/api.sock"]}
 gateway: {endpoint: "tcp://localhost:%%PORT:gw%%"}

@@ -8,7 +8,7 @@
  *         --results FILE
  *
  * Commands from standard input, each answered with one line:
- *     new SLOT    a new token with a certificate: "ok SERIAL TOKEN-HASH SPKI-HASH"
+ *     new SLOT    a new token with a certificate: "ok SERIAL HASH SPKI-HASH"
  *     drop SLOT   no connection with it any more
  *     rate N      so many new connections a second
  *     stop        rate 0; answered when no connection is left

@@ -193,7 +193,7 @@ typedef struct {
     char              name[BK_REPORT_POOL_LEN];
     uint64_t          accepted;     /* connections that were looked at */
     uint64_t          held;         /* ... that had to wait */
-    uint64_t          routed;       /* ... that reached their worker */
+    uint64_t          routed;       /* ... whose worker answered */
     uint64_t          gone;         /* ... that left before either end */
     uint64_t          looks;        /* streams answered while held */
     uint64_t          retries;      /* attempts that were not the first */

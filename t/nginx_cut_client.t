@@ -95,7 +95,8 @@ sub logged {
     $client->request(1);
     $worker->until(sub { $worker->seen(1, 1) });
     $worker->{socket}->blocking(0);
-    my $frame = Test::Buildkit::H2::frame(0, 0, 1, 'z' x 16384);
+    # what nginx reads at once ends with a frame: it need not wait for any
+    my $frame = Test::Buildkit::H2::frame(0, 0, 1, 'z' x 1015) x 16;
     my ($sent, $pos) = (0, 0);
     my $deadline = time + 2;
     while (time < $deadline) {
@@ -110,7 +111,7 @@ sub logged {
     cmp_ok($sent, '>', 200_000, 'the client does not read');
     revoke('slow');
     like(($client->said(1, 15))[1], qr/was revoked/, 'slow: reads it at last');
-    is(length($client->body(1)) % 16384, 0, 'behind whole frames');
+    is(length($client->body(1)) % 1015, 0, 'behind whole frames');
     $client->finish;
     is((logged('slow'))[0], 403, 'slow: status');
 }

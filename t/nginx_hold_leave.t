@@ -33,7 +33,8 @@ $table->cmd('end ' . $t->hash($token{gone}) . ' revoked enough');
 # nginx sees the request and the end of the connection at once
 my ($pid) = $nginx->worker_pids;
 kill STOP => $pid;
-$t->wait_for(sub { ($t->read("/proc/$pid/stat") // '') =~ /\) T / }, 15, 'a stop');
+$t->wait_for(sub { ($t->read("/proc/$pid/stat") // '') =~ /\) T / }, 15,
+    'a stop');
 for (@h2) {
     $_->request(3);
     $_->finish;
@@ -44,7 +45,8 @@ my $log = $t->wait_for(sub {
     my $text = $t->read('access.log') // '';
     return 8 == (() = $text =~ /\|$/mg) && $text;
 }, 15, 'the access log');
-like($log, qr/^403 refused:revoked\|$/m, 'looked up, and told nothing any more');
+like($log, qr/^403 refused:revoked\|$/m,
+    'looked up, and told nothing any more');
 
 my ($client, $worker) = $live->connect($cert{next});
 ok($client->{settings}, 'the next one is served');

@@ -387,7 +387,7 @@ ngx_stream_buildkit_decide_cut(ngx_stream_session_t *s,
 
     return ngx_stream_buildkit_refuse(s, ctx, BK_REFUSED_CUT,
                "connections of allocation %*s were cut a moment ago: %s; "
-               "try again in a minute, or run bkctl allocate for another one",
+               "try again in half a minute, or run bkctl allocate for another one",
                (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id,
                ngx_stream_buildkit_cuts[why]);
 }

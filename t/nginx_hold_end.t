@@ -87,7 +87,7 @@ $h2 = client('hung', $preface . frame(4, 0, 0, '')
     . frame(1, 4, 1, "\x83\x86\x84"));
 ok($h2->wait_stream(1, 10), 'who comes right after that is told');
 is($h2->{streams}{1}{grpc_status}, 9, 'code');
-like($h2->{streams}{1}{message}, qr/ of allocation \S+ were cut a moment ago: its worker stopped answering; try again in a minute/, 'text');
+like($h2->{streams}{1}{message}, qr/ of allocation \S+ were cut a moment ago: its worker stopped answering; try again in half a minute/, 'text');
 ok(!$live->knocked(0.3), 'and nobody is dialled');
 $h2->finish;
 $worker->finish;

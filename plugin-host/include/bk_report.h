@@ -38,7 +38,7 @@
 #define BK_REPORT_TOTALS        "totals.report"
 
 #define BK_REPORT_POOLS         257     /* row 0: no pool, or no room */
-#define BK_REPORT_MAX_SESSIONS  (1u << 20)
+#define BK_REPORT_MAX_SESSIONS  65536
 
 #define BK_REPORT_NAME_LEN      256     /* worker name, 255 bytes and NUL */
 #define BK_REPORT_POOL_LEN      320

@@ -1,7 +1,6 @@
 /*
- * The folder of reports, once a second: who reports, who is gone.  See
- * report.h; how a file is read, summed up and found dead is in the files
- * that are named for it.
+ * The folder of reports, once a second: who reports, who is gone.  How a
+ * file is read, summed up and found dead is in the files named for it.
  */
 
 #include <dirent.h>
@@ -38,7 +37,7 @@ static void bk_reports_close(bk_reports_t *r);
 static void bk_reports_trouble(bk_reports_t *r, const bk_err_t *err);
 static int bk_reports_list(bk_reports_t *r, bk_err_t *err);
 static void bk_reports_entry(bk_reports_t *r, const char *name);
-static bk_report_file_t *bk_reports_file(bk_reports_t *r, const char *name);
+static void bk_reports_file(bk_reports_t *r, const char *name);
 static void bk_reports_read(bk_reports_t *r, bk_report_file_t *f);
 static int bk_reports_own_name(const bk_report_file_t *f);
 static void bk_reports_counted(bk_reports_t *r, bk_report_file_t *f);
@@ -123,6 +122,7 @@ bk_reports_scan(bk_reports_t *r)
     }
 
     r->blocked = 0;
+    r->left = BK_REPORTS_RECORDS;
 
     for (f = r->files; f != NULL; f = next) {
         next = f->hh.next;
@@ -134,6 +134,8 @@ bk_reports_scan(bk_reports_t *r)
 
         bk_reports_read(r, f);
     }
+
+    bk_reports_limited(r);
 
     for (f = r->files; f != NULL; f = next) {
         next = f->hh.next;
@@ -299,6 +301,8 @@ bk_reports_list(bk_reports_t *r, bk_err_t *err)
     struct dirent     *e;
     bk_report_file_t  *f;
 
+    r->crowded = 0;
+
     for (f = r->files; f != NULL; f = f->hh.next) {
         f->seen = 0;
     }
@@ -340,7 +344,7 @@ bk_reports_entry(bk_reports_t *r, const char *name)
     }
 
     if (len > suffix && strcmp(name + len - suffix, BK_REPORT_SUFFIX) == 0) {
-        bk_reports_file(r, name)->seen = 1;
+        bk_reports_file(r, name);
 
     } else if (len > fresh
                && strcmp(name + len - fresh, BK_REPORT_SUFFIX BK_REPORT_NEW)
@@ -354,7 +358,7 @@ bk_reports_entry(bk_reports_t *r, const char *name)
 }
 
 
-static bk_report_file_t *
+static void
 bk_reports_file(bk_reports_t *r, const char *name)
 {
     bk_report_file_t  *f;
@@ -362,16 +366,22 @@ bk_reports_file(bk_reports_t *r, const char *name)
     HASH_FIND_STR(r->files, name, f);
 
     if (f == NULL) {
+        if (HASH_COUNT(r->files) >= BK_REPORTS_FILES) {
+            r->crowded = 1;
+            return;
+        }
+
         f = calloc(1, sizeof(bk_report_file_t));
         if (f == NULL) {
             abort();
         }
 
         snprintf(f->name, sizeof(f->name), "%s", name);
+        f->copy.left = &r->left;
         HASH_ADD_STR(r->files, name, f);
     }
 
-    return f;
+    f->seen = 1;
 }
 
 
@@ -390,7 +400,7 @@ bk_reports_read(bk_reports_t *r, bk_report_file_t *f)
 
     f->read = rc == 0;
 
-    if (rc == 0) {
+    if (f->read) {
         return;
     }
 

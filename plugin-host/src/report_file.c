@@ -22,7 +22,10 @@
 #include "report_int.h"
 
 
-#define BK_REPORT_ROWS  (BK_REPORT_POOLS * sizeof(bk_report_pool_t))
+#define BK_REPORT_ROWS   (BK_REPORT_POOLS * sizeof(bk_report_pool_t))
+
+/* records that are read at a time */
+#define BK_REPORT_CHUNK  64
 
 
 static int bk_report_header_ok(const bk_report_header_t *h, uint64_t size,
@@ -30,6 +33,7 @@ static int bk_report_header_ok(const bk_report_header_t *h, uint64_t size,
 static int bk_report_pools_ok(bk_report_pool_t *pools, bk_err_t *err);
 static int bk_report_read_sessions(int fd, bk_report_copy_t *copy,
     bk_err_t *err);
+static uint32_t bk_report_room(bk_report_copy_t *copy);
 static int bk_report_session_ok(bk_report_session_t *s,
     const bk_report_session_t *again);
 static int bk_report_text_ok(const char *text, size_t size);
@@ -59,6 +63,14 @@ bk_report_read(int dir, const char *name, bk_report_copy_t *copy,
     }
 
     close(fd);
+
+    if (rc != 0) {
+        /* it was in no budget this time: its room goes back */
+        free(copy->sessions);
+        copy->sessions = NULL;
+        copy->room = 0;
+        copy->nsessions = 0;
+    }
 
     return rc;
 }
@@ -121,47 +133,78 @@ bk_report_read_fd(int fd, bk_report_copy_t *copy, bk_err_t *err)
 static int
 bk_report_read_sessions(int fd, bk_report_copy_t *copy, bk_err_t *err)
 {
-    size_t    size;
-    uint32_t  i, n;
+    size_t                size;
+    uint32_t              i, k, n, left;
+    uint64_t              at;
+    bk_report_session_t  *s, twice[BK_REPORT_CHUNK];
 
-    n = (uint32_t) copy->head.nused;
-    copy->nsessions = 0;
+    left = bk_report_room(copy);
+    at = copy->head.sessions_offset;
 
-    if (n == 0) {
-        return 0;
-    }
+    for ( /* void */ ; left > 0; left -= n) {
+        n = left < BK_REPORT_CHUNK ? left : BK_REPORT_CHUNK;
+        size = n * sizeof(bk_report_session_t);
 
-    if (n > copy->room) {
-        copy->room = n + n / 4 + 16;
-        copy->sessions = realloc(copy->sessions,
-                                 copy->room * sizeof(bk_report_session_t));
-        copy->twice = realloc(copy->twice,
-                              copy->room * sizeof(bk_report_session_t));
+        /* pages behind those that count are not touched: a file of holes
+         * takes no memory */
+        s = &copy->sessions[copy->nsessions];
 
-        if (copy->sessions == NULL || copy->twice == NULL) {
-            abort();
+        if (bk_report_get(fd, s, size, at, err) != 0
+            || bk_report_get(fd, twice, size, at, err) != 0)
+        {
+            return -1;
         }
-    }
 
-    size = n * sizeof(bk_report_session_t);
-
-    if (bk_report_get(fd, copy->sessions, size, copy->head.sessions_offset,
-                      err)
-        != 0
-        || bk_report_get(fd, copy->twice, size, copy->head.sessions_offset,
-                         err)
-           != 0)
-    {
-        return -1;
-    }
-
-    for (i = 0; i < n; i++) {
-        if (bk_report_session_ok(&copy->sessions[i], &copy->twice[i])) {
-            copy->sessions[copy->nsessions++] = copy->sessions[i];
+        for (i = 0, k = 0; i < n; i++) {
+            if (bk_report_session_ok(&s[i], &twice[i])) {
+                s[k++] = s[i];
+            }
         }
+
+        copy->nsessions += k;
+        at += size;
     }
 
     return 0;
+}
+
+
+/* How many are to be read, with room for them and for few more. */
+
+static uint32_t
+bk_report_room(bk_report_copy_t *copy)
+{
+    uint32_t  n;
+
+    n = (uint32_t) copy->head.nused;
+    copy->nsessions = 0;
+    copy->unlisted = 0;
+
+    if (copy->left != NULL) {
+
+        if (n > *copy->left) {
+            copy->unlisted = 1;
+            n = 0;
+        }
+
+        *copy->left -= n;
+    }
+
+    if (n > copy->room || copy->room > n + n / 2 + BK_REPORT_CHUNK) {
+        free(copy->sessions);
+        copy->sessions = NULL;
+        copy->room = n != 0 ? n + n / 4 + 16 : 0;
+
+        if (copy->room != 0) {
+            copy->sessions = malloc(copy->room
+                                    * sizeof(bk_report_session_t));
+            if (copy->sessions == NULL) {
+                abort();
+            }
+        }
+    }
+
+    return n;
 }
 
 
@@ -170,7 +213,6 @@ bk_report_copy_free(bk_report_copy_t *copy)
 {
     free(copy->pools);
     free(copy->sessions);
-    free(copy->twice);
     memset(copy, 0, sizeof(bk_report_copy_t));
 }
 

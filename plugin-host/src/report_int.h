@@ -18,15 +18,21 @@
 
 #define BK_REPORT_FILE_NAME  256
 
+/* Anybody in the folder's group can make files there: what one look reads,
+ * and what is kept of it, is limited for all of them together. */
+#define BK_REPORTS_FILES     512
+#define BK_REPORTS_RECORDS   262144
+
 
 /* One file as it was read: checked, strings ended. */
 typedef struct {
     bk_report_header_t    head;
     bk_report_pool_t     *pools;        /* BK_REPORT_POOLS of them */
     bk_report_session_t  *sessions;     /* those that were there, whole */
-    bk_report_session_t  *twice;        /* the second look at them */
     uint32_t              nsessions;
-    uint32_t              room;         /* in both */
+    uint32_t              room;
+    uint32_t              unlisted;     /* 1: more than *left, none is read */
+    uint64_t             *left;         /* by all files; NULL: no matter */
 } bk_report_copy_t;
 
 
@@ -70,6 +76,9 @@ struct bk_reports_s {
     uint64_t            read_ms;        /* monotonic */
     unsigned            walking;
     int                 blocked;        /* a fold could not be finished */
+    int                 crowded;        /* more than BK_REPORTS_FILES */
+    int                 limited;        /* ... of either, and it was said */
+    uint64_t            left;           /* of BK_REPORTS_RECORDS */
 
     bk_report_file_t   *files;
     bk_report_use_t    *uses;
@@ -99,6 +108,9 @@ void bk_report_add(bk_report_pool_t *to, const bk_report_pool_t *from);
 /* report_alive.c */
 void bk_report_here(bk_reports_t *r);   /* boot id, pid namespace */
 int bk_report_alive(bk_reports_t *r, bk_report_file_t *f);
+
+/* report_serve.c: says once that not all is listed */
+void bk_reports_limited(bk_reports_t *r);
 
 /* report_use.c */
 void bk_report_use_count(bk_reports_t *r);

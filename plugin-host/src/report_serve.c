@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "log.h"
 #include "report_int.h"
 #include "slow.h"
 
@@ -56,6 +57,8 @@ static void
 bk_reports_refresh(bk_reports_t *r)
 {
     bk_report_file_t  *f;
+
+    r->left = BK_REPORTS_RECORDS;
 
     for (f = r->files; f != NULL; f = f->hh.next) {
         /* what is wrong with it comes out with the next look */
@@ -159,6 +162,28 @@ bk_reports_sum_one(bk_reports_sum_t *sum, const bk_report_copy_t *c)
     for (i = 0; i < BK_REPORT_POOLS; i++) {
         bk_report_add(sum->pools, &c->pools[i]);
     }
+}
+
+
+/* Said again when it had been over. */
+
+void
+bk_reports_limited(bk_reports_t *r)
+{
+    int                limited = r->crowded;
+    bk_report_file_t  *f;
+
+    for (f = r->files; f != NULL; f = f->hh.next) {
+        limited |= f->read && f->copy.unlisted;
+    }
+
+    if (limited && !r->limited) {
+        bk_log(BK_LOG_ERROR, "reports", "%s: not all connections are listed: "
+               "there are more than %d files, or more than %d records in "
+               "them", r->conf.dir, BK_REPORTS_FILES, BK_REPORTS_RECORDS);
+    }
+
+    r->limited = limited;
 }
 
 

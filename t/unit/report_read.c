@@ -212,6 +212,110 @@ test_sessions(void)
 }
 
 
+/* A file with a row and a record, and holes for the rest of what it claims. */
+
+static void
+sparse(uint64_t generation, uint32_t nsessions, uint64_t nused)
+{
+    int   fd;
+    char  path[600];
+
+    rt_head.generation = generation;
+    rt_head.nsessions = nsessions;
+    rt_head.nused = nused;
+    rt_head.total_size = rt_head.sessions_offset
+                         + nsessions * sizeof(bk_report_session_t);
+
+    fd = open(rt_name(path), O_WRONLY | O_CREAT, 0640);
+
+    if (fd == -1
+        || write(fd, &rt_head, sizeof(rt_head)) != sizeof(rt_head)
+        || write(fd, rt_pools, sizeof(rt_pools[0])) != sizeof(rt_pools[0])
+        || pwrite(fd, rt_sessions, sizeof(rt_sessions[0]),
+                  (off_t) rt_head.sessions_offset) != sizeof(rt_sessions[0])
+        || ftruncate(fd, (off_t) rt_head.total_size) == -1
+        || close(fd) == -1)
+    {
+        printf("Bail out! %s: %s\n", path, strerror(errno));
+        exit(1);
+    }
+}
+
+
+static uint64_t
+room(bk_reports_t *r)
+{
+    uint64_t           n = 0;
+    bk_report_file_t  *f;
+
+    for (f = r->files; f != NULL; f = f->hh.next) {
+        n += f->copy.room;
+    }
+
+    return n;
+}
+
+
+static uint64_t
+accepted(bk_reports_t *r)
+{
+    uint64_t           n;
+    bk_reports_sum_t  *s = bk_reports_sum(r);
+
+    n = s->pools[0].accepted;
+    free(s);
+
+    return n;
+}
+
+
+static void
+test_limits(void)
+{
+    uint64_t       i;
+    bk_reports_t  *r;
+
+    rt_clean();
+    alive(1);
+    rt_session(0, BK_PHASE_LIVE, BK_KIND_BUILD)->pool = 0;
+
+    sparse(1, BK_REPORT_MAX_SESSIONS + 1, 1);
+    r = rt_reports(NULL, NULL);
+    ok(accepted(r) == 0 && r->bad == 1, "more records than one may have");
+    bk_reports_free(&r);
+
+    rt_clean();
+
+    for (i = 1; i <= 6; i++) {
+        sparse(i, 65536, 65536);
+    }
+
+    r = rt_reports(NULL, NULL);
+    ok(sessions(r) == 4, "no more records are read than all may have");
+    ok(accepted(r) == 6, "those that are not listed count");
+    ok(r->limited && room(r) < 2 * BK_REPORTS_RECORDS, "memory has an end");
+
+    for (i = 1; i <= 6; i++) {
+        sparse(i, 65536, 1);
+    }
+
+    bk_reports_scan(r);
+    ok(sessions(r) == 6 && !r->limited, "all are listed when there is room");
+    ok(room(r) < 6 * 100, "which is given back");
+    bk_reports_free(&r);
+
+    rt_clean();
+
+    for (i = 1; i <= BK_REPORTS_FILES + 2; i++) {
+        sparse(i, 1, 1);
+    }
+
+    r = rt_reports(NULL, NULL);
+    ok(sessions(r) == BK_REPORTS_FILES && r->limited, "files have an end");
+    bk_reports_free(&r);
+}
+
+
 static int  told;
 
 static void
@@ -328,6 +432,7 @@ main(void)
     test_bad();
     test_left();
     test_sessions();
+    test_limits();
     test_use();
     test_heartbeat();
 

@@ -183,7 +183,12 @@ bk_worker_lingers(bk_worker_t *w, uint32_t *connections)
     now = h->now_ms(h);
     until = use.last_used_ms + w->p->linger_ms;
 
-    return use.last_used_ms != 0 && until > now ? until - now : 0;
+    if (use.last_used_ms == 0 || until <= now) {
+        return 0;
+    }
+
+    /* after the clock went back its end would be that much further off */
+    return until - now < w->p->linger_ms ? until - now : w->p->linger_ms;
 }
 
 

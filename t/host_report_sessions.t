@@ -44,6 +44,9 @@ $t->wait_for(sub {
     2 == grep { keys %$_ == 2 } values %seen;
 }, 30, 'both processes to have both');
 
+# a look may be 200 ms old
+$t->wait_for(sub { sessions('') == @open }, 10, 'the last ones to be listed');
+
 my @all = sessions('');
 is(scalar @all, scalar @open, 'each connection is listed once');
 is_deeply([sort keys %seen], [sort map { "$_" } $nginx->worker_pids],

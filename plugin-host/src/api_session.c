@@ -1,21 +1,33 @@
 /*
  * GET /api/v1/sessions: every connection at the gateways, from their
  * reports; and how many there are, for the other lists.
+ *
+ * There may be very many: their JSON is written as it is sent.  A tree of
+ * jansson's objects, made only to be dumped, would hold up the loop.
  */
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api.h"
 #include "err.h"
+#include "log.h"
 
 
 #define BK_API_FILTERS  3
 
+/* more than one session takes, with each byte of its strings escaped */
+#define BK_API_SESSION                                                        \
+    (1024 + 6 * (BK_REPORT_ID_LEN + BK_REPORT_POOL_LEN + BK_REPORT_NAME_LEN   \
+                 + BK_REPORT_CLIENT_LEN))
+
 
 typedef struct {
-    json_t    *list;
+    char      *text;
+    size_t     len;
+    size_t     size;
     uint64_t   now;
     bk_str_t   only[BK_API_FILTERS];    /* pool, allocation, worker */
 } bk_api_sessions_t;
@@ -29,6 +41,12 @@ typedef struct {
 static void bk_api_sessions(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 static int bk_api_add_session(const bk_session_info_t *s, void *data);
+static void bk_api_room(bk_api_sessions_t *w);
+static void bk_api_put(bk_api_sessions_t *w, const char *text);
+static void bk_api_put_str(bk_api_sessions_t *w, const char *key, bk_str_t s);
+static void bk_api_put_time(bk_api_sessions_t *w, const char *key,
+    uint64_t ms);
+static void bk_api_put_int(bk_api_sessions_t *w, const char *key, uint64_t n);
 static int bk_api_waits_or_lives(const bk_session_info_t *s);
 static int bk_api_count_connected(const bk_session_info_t *s, void *data);
 static const char *bk_api_reason(const bk_session_info_t *s);
@@ -93,11 +111,19 @@ bk_api_sessions(bk_request_t *r, const bk_request_info_t *info, void *data)
         return;
     }
 
-    w.list = json_array();
     w.now = bk_model_now_ms();
 
+    bk_api_room(&w);
     bk_reports_each(core->reports, bk_api_add_session, &w);
-    bk_api_send(r, 200, w.list);
+    bk_api_room(&w);
+
+    if (w.len == 0) {
+        bk_api_put(&w, "[");
+    }
+
+    bk_api_put(&w, "]");
+    bk_httpd_reply(r, 200, "application/json", (bk_str_t) { w.text, w.len });
+    free(w.text);
 }
 
 
@@ -105,8 +131,8 @@ static int
 bk_api_add_session(const bk_session_info_t *s, void *data)
 {
     int                 i;
-    json_t             *o;
     uint64_t            hold, idle;
+    const char         *phase, *kind, *reason;
     const bk_str_t     *is[BK_API_FILTERS];
     bk_api_sessions_t  *w = data;
 
@@ -130,29 +156,116 @@ bk_api_add_session(const bk_session_info_t *s, void *data)
         hold += w->now - s->phase_ms;
     }
 
-    o = json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:o,"
-                  " s:b, s:I, s:I, s:I, s:I, s:I}",
-                  "allocation", bk_api_str(s->allocation),
-                  "pool", bk_api_str(s->pool),
-                  "worker", bk_api_str(s->worker),
-                  "client", bk_api_str(s->client),
-                  "phase", bk_api_phases[s->phase],
-                  "kind", bk_api_kinds[s->kind],
-                  "reason", bk_api_reason(s),
-                  "startedAt", bk_api_time(s->start_ms),
-                  "phaseAt", bk_api_time(s->phase_ms),
-                  "lastAt", bk_api_time(s->last_ms),
-                  "expiresAt", bk_api_time(s->expires_ms),
-                  "expiring", s->expiring,
-                  "holdMs", (json_int_t) hold,
-                  "idleMs", (json_int_t) idle,
-                  "bytesUp", (json_int_t) s->bytes_up,
-                  "bytesDown", (json_int_t) s->bytes_down,
-                  "gateway", (json_int_t) s->gateway);
+    phase = bk_api_phases[s->phase];
+    kind = bk_api_kinds[s->kind];
+    reason = bk_api_reason(s);
 
-    json_array_append_new(w->list, o);
+    bk_api_room(w);
+    bk_api_put(w, w->len == 0 ? "[{" : ",{");
+    bk_api_put_str(w, "\"allocation\":", s->allocation);
+    bk_api_put_str(w, ",\"pool\":", s->pool);
+    bk_api_put_str(w, ",\"worker\":", s->worker);
+    bk_api_put_str(w, ",\"client\":", s->client);
+    bk_api_put_str(w, ",\"phase\":", (bk_str_t) { phase, strlen(phase) });
+    bk_api_put_str(w, ",\"kind\":", (bk_str_t) { kind, strlen(kind) });
+    bk_api_put_str(w, ",\"reason\":", (bk_str_t) { reason, strlen(reason) });
+    bk_api_put_time(w, ",\"startedAt\":", s->start_ms);
+    bk_api_put_time(w, ",\"phaseAt\":", s->phase_ms);
+    bk_api_put_time(w, ",\"lastAt\":", s->last_ms);
+    bk_api_put_time(w, ",\"expiresAt\":", s->expires_ms);
+    bk_api_put(w, s->expiring ? ",\"expiring\":true" : ",\"expiring\":false");
+    bk_api_put_int(w, ",\"holdMs\":", hold);
+    bk_api_put_int(w, ",\"idleMs\":", idle);
+    bk_api_put_int(w, ",\"bytesUp\":", s->bytes_up);
+    bk_api_put_int(w, ",\"bytesDown\":", s->bytes_down);
+    bk_api_put_int(w, ",\"gateway\":", s->gateway);
+    bk_api_put(w, "}");
 
     return 0;
+}
+
+
+/* For one session, or the end; what puts does not look. */
+
+static void
+bk_api_room(bk_api_sessions_t *w)
+{
+    if (w->size - w->len >= BK_API_SESSION) {
+        return;
+    }
+
+    w->size = 2 * w->size + BK_API_SESSION;
+    w->text = realloc(w->text, w->size);
+
+    if (w->text == NULL) {
+        abort();
+    }
+}
+
+
+static void
+bk_api_put(bk_api_sessions_t *w, const char *text)
+{
+    size_t  len = strlen(text);
+
+    memcpy(w->text + w->len, text, len);
+    w->len += len;
+}
+
+
+/* The reader lets printable ASCII through, without quotes and backslashes. */
+
+static void
+bk_api_put_str(bk_api_sessions_t *w, const char *key, bk_str_t s)
+{
+    char    *p;
+    size_t   i;
+
+    bk_api_put(w, key);
+    p = w->text + w->len;
+    *p++ = '"';
+
+    for (i = 0; i < s.len; i++) {
+        if (s.data[i] < ' ' || s.data[i] > '~' || s.data[i] == '"'
+            || s.data[i] == '\\')
+        {
+            p += sprintf(p, "\\u%04x", (unsigned char) s.data[i]);
+
+        } else {
+            *p++ = s.data[i];
+        }
+    }
+
+    *p++ = '"';
+    w->len = (size_t) (p - w->text);
+}
+
+
+/* As bk_api_time(). */
+
+static void
+bk_api_put_time(bk_api_sessions_t *w, const char *key, uint64_t ms)
+{
+    char  buf[32];
+
+    if (ms == 0) {
+        bk_api_put(w, key);
+        bk_api_put(w, "null");
+        return;
+    }
+
+    bk_log_time(ms, buf, sizeof(buf));
+    bk_api_put_str(w, key, (bk_str_t) { buf, strlen(buf) });
+}
+
+
+/* Signed, as all integers of the API: there is no 2^63 of anything. */
+
+static void
+bk_api_put_int(bk_api_sessions_t *w, const char *key, uint64_t n)
+{
+    bk_api_put(w, key);
+    w->len += (size_t) sprintf(w->text + w->len, "%lld", (long long) n);
 }
 
 

@@ -70,22 +70,25 @@ my @bad = (
     [['status', '--endpoint', 'unix:rel'], 2, qr{"unix:rel" is no path}],
 );
 
-# one in 64 tokens begins like a flag
-my $dash = '-' . substr $token, 1;
-push @bad, map { my ($args, @rest) = @$_;
-    [[map { $_ eq $token ? $dash : $_ } @$args], @rest] }
-    grep { grep { $_ eq $token } @{$_->[0]} } @bad;
+# one in 64 tokens begins like a flag, one in 4096 like a long one
+my %dash = map { ($_ . substr $token, length) => "${_}TOKEN" } '-', '--';
+my @with = grep { grep { $_ eq $token } @{$_->[0]} } @bad;
+for my $dash (sort keys %dash) {
+    push @bad, map { my ($args, @rest) = @$_;
+        [[map { $_ eq $token ? $dash : $_ } @$args], @rest] } @with;
+}
 
 plan tests => @bad * 3 + @verbs * 2 + 4;
 
 for (@bad) {
     my ($args, $rc, $says) = @$_;
-    my $name = join ' ', 'bkctl', map { $_ eq $token ? 'TOKEN' : $_ eq $dash ? '-TOKEN' : $_ } @$args;
+    my $name = join ' ', 'bkctl', map { $_ eq $token ? 'TOKEN' : $dash{$_} // $_ }
+        @$args;
 
     my $got = $t->run({ env => \%env }, $bkctl, @$args);
     is($got->{rc}, $rc, "$name: exit $rc");
     like($got->{err}, $says, "$name: says why");
-    ok($got->{out} eq '' && index($got->{err}, substr $token, 1) == -1,
+    ok($got->{out} eq '' && index($got->{err}, substr $token, 2) == -1,
         "$name: nothing on stdout, no token anywhere");
 }
 

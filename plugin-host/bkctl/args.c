@@ -178,12 +178,15 @@ bk_args_parse(bk_args_t *args, const bk_verb_t *verb, int argc, char **argv)
 }
 
 
-/* One in 64 tokens begins with "-": they are operands, and never repeated. */
+/*
+ * One in 64 tokens begins with "-", one in 4096 with "--": they are operands,
+ * and never repeated.  No flag is as long.
+ */
 
 static int
 bk_args_token(const char *arg)
 {
-    return arg[1] != '-' && strlen(arg) >= BK_TOKEN_LIKE
+    return strlen(arg) >= BK_TOKEN_LIKE
            && arg[strspn(arg, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst"
                               "uvwxyz0123456789-_")] == '\0';
 }

@@ -83,6 +83,7 @@ sub start {
             '--tlskey', $cert->{key}, $t->dockerfile_args($context));
     } else {
         $t->buildx_create($name, $cert);
+        $t->wait_for(sub { lines($t->id($token)) }, 10, 'its connection');
     }
 
     @cmd = ('script', '-qec', "stty cols 400; @cmd", '/dev/null') if $tty;

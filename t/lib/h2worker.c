@@ -10,30 +10,20 @@
  * outlives its test.  One thread, epoll.
  */
 
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
+#include "tls_server.h"
 
 
 #define H2_PREFACE_LEN  24
 #define H2_HEAD         9
 #define H2_BUFFER       16384
 #define H2_ROOM         1024            /* the most that one step adds */
-#define H2_EVENTS       256
 
 #define H2_DATA         0
 #define H2_HEADERS      1
@@ -45,43 +35,26 @@
 
 
 typedef struct {
-    SSL      *ssl;
-    int       fd;
-    int       established;
-    size_t    preface;                  /* bytes seen */
-    size_t    head;
-    size_t    rest;                     /* of the frame's payload */
-    uint8_t   frame[H2_HEAD];
-    size_t    in_pos, in_len;
-    size_t    out_pos, out_ready, out_len;  /* ready: whole frames */
-    uint8_t   in[H2_BUFFER];
-    uint8_t   out[H2_BUFFER];
+    server_conn_t  io;
+    size_t         preface;             /* bytes seen */
+    size_t         head;
+    size_t         rest;                /* of the frame's payload */
+    uint8_t        frame[H2_HEAD];
+    size_t         in_pos, in_len;
+    size_t         out_pos, out_ready, out_len;     /* ready: whole frames */
+    uint8_t        in[H2_BUFFER];
+    uint8_t        out[H2_BUFFER];
 } h2_conn_t;
 
 
-typedef struct {
-    const char  *name, *listen, *cert, *key, *ca;
-    SSL_CTX     *ctx;
-    int          epoll, fd;
-} h2_t;
-
-
-static void h2_die(const char *what);
-static void h2_tls(h2_t *w);
-static int h2_select_alpn(SSL *ssl, const unsigned char **out,
-    unsigned char *outlen, const unsigned char *in, unsigned int inlen,
-    void *data);
-static int h2_listen(h2_t *w);
-static void h2_watch(h2_t *w, int op, int fd, unsigned int events,
-    void *data);
-static void h2_accept(h2_t *w);
-static int h2_wait(h2_t *w, h2_conn_t *c, int rc);
+static void h2_accept(server_t *s);
+static void h2_command(server_t *s);
 static void h2_put(h2_conn_t *c, unsigned type, unsigned flags,
     const uint8_t *stream, const void *payload, size_t len);
-static void h2_begin(h2_t *w, h2_conn_t *c);
-static int h2_parse(h2_t *w, h2_conn_t *c);
-static int h2_io(h2_t *w, h2_conn_t *c);
-static void h2_handle(h2_t *w, h2_conn_t *c);
+static void h2_begin(server_t *s, h2_conn_t *c);
+static int h2_parse(server_t *s, h2_conn_t *c);
+static int h2_io(server_t *s, h2_conn_t *c);
+static void h2_handle(server_t *s, void *conn);
 
 
 static const struct option  h2_options[] = {
@@ -97,27 +70,24 @@ static const struct option  h2_options[] = {
 int
 main(int argc, char **argv)
 {
-    int                 c, i, n;
-    h2_t                w;
-    char                byte;
-    struct rlimit       rl;
-    struct epoll_event  events[H2_EVENTS];
+    int       c;
+    server_t  s;
 
-    memset(&w, 0, sizeof(w));
+    memset(&s, 0, sizeof(s));
 
     while ((c = getopt_long(argc, argv, "", h2_options, NULL)) != -1) {
         switch (c) {
-        case 'n': w.name = optarg; break;
-        case 'l': w.listen = optarg; break;
-        case 'c': w.cert = optarg; break;
-        case 'k': w.key = optarg; break;
-        case 'a': w.ca = optarg; break;
+        case 'n': s.name = optarg; break;
+        case 'l': s.listen = optarg; break;
+        case 'c': s.cert = optarg; break;
+        case 'k': s.key = optarg; break;
+        case 'a': s.ca = optarg; break;
         default: return 2;
         }
     }
 
-    if (!w.name || !w.listen || !w.cert || !w.key || !w.ca
-        || strlen(w.name) > 255)
+    if (!s.name || !s.listen || !s.cert || !s.key || !s.ca
+        || strlen(s.name) > 255)
     {
         fprintf(stderr, "h2worker: --name --listen --cert --key --ca\n");
         return 2;
@@ -125,193 +95,37 @@ main(int argc, char **argv)
 
     signal(SIGPIPE, SIG_IGN);
 
-    if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
-        rl.rlim_cur = rl.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &rl);
-    }
+    tls_raise_nofile();
 
-    h2_tls(&w);
-    w.epoll = epoll_create1(EPOLL_CLOEXEC);
-    printf("ready %d\n", h2_listen(&w));
-    fflush(stdout);
+    server_tls(&s);
+    server_alpn(&s);
+    SSL_CTX_set_num_tickets(s.ctx, 1);
 
-    h2_watch(&w, EPOLL_CTL_ADD, w.fd, EPOLLIN, &w.fd);
-    h2_watch(&w, EPOLL_CTL_ADD, STDIN_FILENO, EPOLLIN, &w);
+    s.accept = h2_accept;
+    s.command = h2_command;
+    s.handle = h2_handle;
+    server_run(&s);
+}
 
-    for ( ;; ) {
-        n = epoll_wait(w.epoll, events, H2_EVENTS, -1);
 
-        for (i = 0; i < n; i++) {
-            if (events[i].data.ptr == &w.fd) {
-                h2_accept(&w);
-
-            } else if (events[i].data.ptr != &w) {
-                h2_handle(&w, events[i].data.ptr);
-
-            } else if (read(STDIN_FILENO, &byte, 1) <= 0) {
-                return 0;
-            }
-        }
+static void
+h2_accept(server_t *s)
+{
+    while (server_accept(s, sizeof(h2_conn_t)) != NULL) {
+        /* void */
     }
 }
 
 
 static void
-h2_die(const char *what)
+h2_command(server_t *s)
 {
-    fprintf(stderr, "h2worker: %s: %s\n", what, strerror(errno));
-    ERR_print_errors_fp(stderr);
-    exit(1);
-}
+    char  byte;
 
+    (void) s;
 
-static void
-h2_tls(h2_t *w)
-{
-    w->ctx = SSL_CTX_new(TLS_server_method());
-    if (w->ctx == NULL
-        || SSL_CTX_use_certificate_chain_file(w->ctx, w->cert) != 1
-        || SSL_CTX_use_PrivateKey_file(w->ctx, w->key, SSL_FILETYPE_PEM) != 1
-        || SSL_CTX_load_verify_locations(w->ctx, w->ca, NULL) != 1)
-    {
-        h2_die("TLS");
-    }
-
-    SSL_CTX_set_verify(w->ctx,
-                       SSL_VERIFY_PEER|SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    SSL_CTX_set_session_id_context(w->ctx, (const unsigned char *) "h2", 2);
-    SSL_CTX_set_num_tickets(w->ctx, 1);
-    SSL_CTX_set_mode(w->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE
-                             |SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                             |SSL_MODE_NO_AUTO_CHAIN
-                             |SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_alpn_select_cb(w->ctx, h2_select_alpn, NULL);
-}
-
-
-static int
-h2_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen,
-    const unsigned char *in, unsigned int inlen, void *data)
-{
-    (void) ssl;
-    (void) data;
-
-    if (SSL_select_next_proto((unsigned char **) out, outlen,
-                              (const unsigned char *) "\x02h2", 3, in, inlen)
-        != OPENSSL_NPN_NEGOTIATED)
-    {
-        return SSL_TLSEXT_ERR_NOACK;
-    }
-
-    return SSL_TLSEXT_ERR_OK;
-}
-
-
-static int
-h2_listen(h2_t *w)
-{
-    int                 one;
-    char               *colon, addr[64];
-    socklen_t           len;
-    struct sockaddr_in  sin;
-
-    snprintf(addr, sizeof(addr), "%s", w->listen);
-
-    colon = strrchr(addr, ':');
-    if (colon == NULL) {
-        h2_die("--listen ADDR:PORT");
-    }
-
-    *colon = '\0';
-
-    memset(&sin, 0, sizeof(sin));
-    sin.sin_family = AF_INET;
-    sin.sin_port = htons((uint16_t) atoi(colon + 1));
-    if (inet_pton(AF_INET, addr, &sin.sin_addr) != 1) {
-        h2_die(addr);
-    }
-
-    one = 1;
-    len = sizeof(sin);
-    w->fd = socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
-    setsockopt(w->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-
-    if (bind(w->fd, (struct sockaddr *) &sin, sizeof(sin)) != 0
-        || listen(w->fd, 4096) != 0
-        || getsockname(w->fd, (struct sockaddr *) &sin, &len) != 0)
-    {
-        h2_die(w->listen);
-    }
-
-    return ntohs(sin.sin_port);
-}
-
-
-static void
-h2_watch(h2_t *w, int op, int fd, unsigned int events, void *data)
-{
-    struct epoll_event  ev;
-
-    ev.events = events;
-    ev.data.ptr = data;
-
-    /* EPERM: standard input may be a file */
-    if (epoll_ctl(w->epoll, op, fd, &ev) != 0 && errno != EPERM) {
-        h2_die("epoll_ctl");
-    }
-}
-
-
-static void
-h2_accept(h2_t *w)
-{
-    int         fd, one;
-    h2_conn_t  *c;
-
-    for ( ;; ) {
-        fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK|SOCK_CLOEXEC);
-        if (fd == -1) {
-            return;
-        }
-
-        one = 1;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-
-        c = calloc(1, sizeof(h2_conn_t));
-        if (c == NULL) {
-            abort();
-        }
-
-        c->fd = fd;
-        c->ssl = SSL_new(w->ctx);
-        if (c->ssl == NULL || SSL_set_fd(c->ssl, fd) != 1) {
-            h2_die("SSL_new");
-        }
-
-        SSL_set_accept_state(c->ssl);
-        h2_watch(w, EPOLL_CTL_ADD, fd, EPOLLIN, c);
-    }
-}
-
-
-/* Returns 0 when the call is to be tried again later, else -1. */
-
-static int
-h2_wait(h2_t *w, h2_conn_t *c, int rc)
-{
-    switch (SSL_get_error(c->ssl, rc)) {
-
-    case SSL_ERROR_WANT_READ:
-        h2_watch(w, EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
-        return 0;
-
-    case SSL_ERROR_WANT_WRITE:
-        h2_watch(w, EPOLL_CTL_MOD, c->fd, EPOLLOUT, c);
-        return 0;
-
-    default:
-        ERR_clear_error();
-        return -1;
+    if (read(STDIN_FILENO, &byte, 1) <= 0) {
+        exit(0);
     }
 }
 
@@ -349,7 +163,7 @@ h2_put(h2_conn_t *c, unsigned type, unsigned flags, const uint8_t *stream,
 /* The head of a frame is complete. */
 
 static void
-h2_begin(h2_t *w, h2_conn_t *c)
+h2_begin(server_t *s, h2_conn_t *c)
 {
     int             n;
     char            text[300];
@@ -362,7 +176,7 @@ h2_begin(h2_t *w, h2_conn_t *c)
     switch (c->frame[3]) {
 
     case H2_HEADERS:
-        n = snprintf(text, sizeof(text), "worker %s\n", w->name);
+        n = snprintf(text, sizeof(text), "worker %s\n", s->name);
         h2_put(c, H2_HEADERS, H2_END_HEADERS, stream, "\x88", 1);
         h2_put(c, H2_DATA, 0, stream, text, (size_t) n);
         break;
@@ -381,7 +195,7 @@ h2_begin(h2_t *w, h2_conn_t *c)
 /* From in to out; -1: that was no client of HTTP/2. */
 
 static int
-h2_parse(h2_t *w, h2_conn_t *c)
+h2_parse(server_t *s, h2_conn_t *c)
 {
     int             echo;
     size_t          n;
@@ -407,7 +221,7 @@ h2_parse(h2_t *w, h2_conn_t *c)
             c->frame[c->head++] = c->in[c->in_pos++];
 
             if (c->head == H2_HEAD) {
-                h2_begin(w, c);
+                h2_begin(s, c);
             }
 
         } else {
@@ -441,13 +255,13 @@ h2_parse(h2_t *w, h2_conn_t *c)
 /* Returns 0 when there is nothing to do now, -1: the connection is over. */
 
 static int
-h2_io(h2_t *w, h2_conn_t *c)
+h2_io(server_t *s, h2_conn_t *c)
 {
     int     n;
     size_t  len;
 
     for ( ;; ) {
-        if (h2_parse(w, c) != 0) {
+        if (h2_parse(s, c) != 0) {
             return -1;
         }
 
@@ -458,9 +272,9 @@ h2_io(h2_t *w, h2_conn_t *c)
                 len = 1 + (size_t) random() % len;
             }
 
-            n = SSL_write(c->ssl, c->out + c->out_pos, (int) len);
+            n = SSL_write(c->io.ssl, c->out + c->out_pos, (int) len);
             if (n <= 0) {
-                return h2_wait(w, c, n);
+                return server_wait(s, c, n);
             }
 
             c->out_pos += (size_t) n;
@@ -476,9 +290,9 @@ h2_io(h2_t *w, h2_conn_t *c)
 
         c->in_pos = c->in_len = 0;
 
-        n = SSL_read(c->ssl, c->in, H2_BUFFER);
+        n = SSL_read(c->io.ssl, c->in, H2_BUFFER);
         if (n <= 0) {
-            return h2_wait(w, c, n);
+            return server_wait(s, c, n);
         }
 
         c->in_len = (size_t) n;
@@ -487,28 +301,27 @@ h2_io(h2_t *w, h2_conn_t *c)
 
 
 static void
-h2_handle(h2_t *w, h2_conn_t *c)
+h2_handle(server_t *s, void *conn)
 {
-    int  rc;
+    int         rc;
+    h2_conn_t  *c;
 
-    if (!c->established) {
-        rc = SSL_do_handshake(c->ssl);
+    c = conn;
+
+    if (!c->io.established) {
+        rc = SSL_do_handshake(c->io.ssl);
 
         if (rc == 1) {
-            c->established = 1;
+            c->io.established = 1;
 
-        } else if (h2_wait(w, c, rc) == 0) {
+        } else if (server_wait(s, c, rc) == 0) {
             return;
         }
     }
 
-    if (c->established && h2_io(w, c) == 0) {
+    if (c->io.established && h2_io(s, c) == 0) {
         return;
     }
 
-    /* without this the session could not be resumed */
-    SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN|SSL_RECEIVED_SHUTDOWN);
-    SSL_free(c->ssl);
-    close(c->fd);
-    free(c);
+    server_close(c);
 }

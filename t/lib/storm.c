@@ -12,24 +12,14 @@
  * One thread, epoll; ends by itself.
  */
 
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
+#include "tls_client.h"
 
 
 #define STORM_MAX_CERTS   1024
@@ -62,9 +52,6 @@ typedef struct {
 } storm_t;
 
 
-static void storm_die(const char *what);
-static int64_t storm_now(void);
-static void storm_address(storm_t *s);
 static void storm_certs(storm_t *s);
 static SSL_CTX *storm_context(const storm_t *s, const char *cert,
     const char *key);
@@ -121,13 +108,13 @@ main(int argc, char **argv)
     }
 
     signal(SIGPIPE, SIG_IGN);
-    storm_address(&s);
+    tls_address(s.addr, "--addr ADDR:PORT", &s.sin);
     storm_certs(&s);
 
     s.epoll = epoll_create1(EPOLL_CLOEXEC);
     s.conns = calloc((size_t) s.parallel, sizeof(storm_conn_t));
     if (s.conns == NULL) {
-        storm_die("memory");
+        tls_die("memory");
     }
 
     for (i = 0; i < s.parallel && s.begun < s.connections; i++) {
@@ -156,48 +143,6 @@ main(int argc, char **argv)
 
 
 static void
-storm_die(const char *what)
-{
-    fprintf(stderr, "storm: %s: %s\n", what, strerror(errno));
-    ERR_print_errors_fp(stderr);
-    exit(1);
-}
-
-
-static int64_t
-storm_now(void)
-{
-    struct timespec  ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-
-    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-
-static void
-storm_address(storm_t *s)
-{
-    char  *colon, addr[64];
-
-    snprintf(addr, sizeof(addr), "%s", s->addr);
-
-    colon = strrchr(addr, ':');
-    if (colon == NULL) {
-        storm_die("--addr ADDR:PORT");
-    }
-
-    *colon = '\0';
-
-    s->sin.sin_family = AF_INET;
-    s->sin.sin_port = htons((uint16_t) atoi(colon + 1));
-    if (inet_pton(AF_INET, addr, &s->sin.sin_addr) != 1) {
-        storm_die(addr);
-    }
-}
-
-
-static void
 storm_certs(storm_t *s)
 {
     FILE  *f;
@@ -205,7 +150,7 @@ storm_certs(storm_t *s)
 
     f = fopen(s->certs, "r");
     if (f == NULL) {
-        storm_die(s->certs);
+        tls_die(s->certs);
     }
 
     while (s->nctx < STORM_MAX_CERTS && fgets(line, sizeof(line), f) != NULL) {
@@ -217,7 +162,7 @@ storm_certs(storm_t *s)
     fclose(f);
 
     if (s->nctx == 0) {
-        storm_die("no certificates");
+        tls_die("no certificates");
     }
 }
 
@@ -227,18 +172,13 @@ storm_context(const storm_t *s, const char *cert, const char *key)
 {
     SSL_CTX  *ctx;
 
-    ctx = SSL_CTX_new(TLS_client_method());
-    if (ctx == NULL
-        || SSL_CTX_use_certificate_chain_file(ctx, cert) != 1
-        || SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1
-        || SSL_CTX_load_verify_locations(ctx, s->ca, NULL) != 1
-        || SSL_CTX_set_alpn_protos(ctx, (const unsigned char *) "\x02h2", 3))
-    {
-        storm_die(cert);
-    }
+    ctx = client_context(s->ca);
 
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    if (SSL_CTX_use_certificate_chain_file(ctx, cert) != 1
+        || SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
+    {
+        tls_die(cert);
+    }
 
     return ctx;
 }
@@ -247,39 +187,23 @@ storm_context(const storm_t *s, const char *cert, const char *key)
 static void
 storm_begin(storm_t *s, storm_conn_t *c)
 {
-    int                 one;
-    struct epoll_event  ev;
-
     memset(c, 0, sizeof(*c));
     c->used = 1;
-    c->began = storm_now();
+    c->began = client_now();
     c->token = s->begun++ % s->nctx;
     s->live++;
 
-    c->fd = socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
-    if (c->fd == -1) {
-        storm_die("socket");
-    }
-
-    one = 1;
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-
-    if (connect(c->fd, (struct sockaddr *) &s->sin, sizeof(s->sin)) != 0
-        && errno != EINPROGRESS)
-    {
-        storm_die("connect");
-    }
+    c->fd = client_socket();
+    client_connect(c->fd, &s->sin);
 
     c->ssl = SSL_new(s->ctx[c->token]);
     if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1) {
-        storm_die("SSL_new");
+        tls_die("SSL_new");
     }
 
     SSL_set_connect_state(c->ssl);
 
-    ev.events = EPOLLOUT;
-    ev.data.ptr = c;
-    epoll_ctl(s->epoll, EPOLL_CTL_ADD, c->fd, &ev);
+    tls_watch(s->epoll, EPOLL_CTL_ADD, c->fd, EPOLLOUT, c);
 }
 
 
@@ -287,7 +211,7 @@ static void
 storm_end(storm_t *s, storm_conn_t *c, const char *result)
 {
     printf("%d %lld %lld %s\n", c->token, (long long) c->began,
-           (long long) storm_now(), result);
+           (long long) client_now(), result);
 
     SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN|SSL_RECEIVED_SHUTDOWN);
     SSL_free(c->ssl);
@@ -306,23 +230,14 @@ storm_end(storm_t *s, storm_conn_t *c, const char *result)
 static int
 storm_again(storm_t *s, storm_conn_t *c, int rc)
 {
-    struct epoll_event  ev;
+    uint32_t  events;
 
-    ev.data.ptr = c;
-
-    switch (SSL_get_error(c->ssl, rc)) {
-    case SSL_ERROR_WANT_READ:
-        ev.events = EPOLLIN;
-        break;
-    case SSL_ERROR_WANT_WRITE:
-        ev.events = EPOLLOUT;
-        break;
-    default:
-        ERR_clear_error();
+    events = tls_wants(c->ssl, rc);
+    if (events == 0) {
         return -1;
     }
 
-    epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->fd, &ev);
+    tls_watch(s->epoll, EPOLL_CTL_MOD, c->fd, events, c);
 
     return 0;
 }
@@ -441,7 +356,7 @@ storm_expire(storm_t *s)
     int      i;
     int64_t  now;
 
-    now = storm_now();
+    now = client_now();
 
     for (i = 0; i < s->parallel; i++) {
         if (s->conns[i].used && now - s->conns[i].began > STORM_TIMEOUT_US) {

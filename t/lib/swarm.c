@@ -85,26 +85,6 @@ main(int argc, char **argv)
 }
 
 
-static void
-swarm_die(const char *what)
-{
-    fprintf(stderr, "swarm: %s: %s\n", what, strerror(errno));
-    ERR_print_errors_fp(stderr);
-    exit(1);
-}
-
-
-static int64_t
-swarm_now(void)
-{
-    struct timespec  ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-
-    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-
 static int
 swarm_below(int n)
 {
@@ -144,33 +124,13 @@ swarm_options(swarm_t *s, int argc, char **argv)
 static void
 swarm_setup(swarm_t *s)
 {
-    BIO                *bio;
-    char                addr[64], *colon;
-    struct rlimit       rl;
-    struct epoll_event  ev;
+    BIO  *bio;
 
     signal(SIGPIPE, SIG_IGN);
-    srandom((unsigned) swarm_now());
+    srandom((unsigned) client_now());
 
-    if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
-        rl.rlim_cur = rl.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &rl);
-    }
-
-    snprintf(addr, sizeof(addr), "%s", s->addr);
-    colon = strrchr(addr, ':');
-
-    if (colon == NULL) {
-        swarm_die("--addr ADDR:PORT");
-    }
-
-    *colon = '\0';
-    s->sin.sin_family = AF_INET;
-    s->sin.sin_port = htons((uint16_t) atoi(colon + 1));
-
-    if (inet_pton(AF_INET, addr, &s->sin.sin_addr) != 1) {
-        swarm_die(addr);
-    }
+    tls_raise_nofile();
+    tls_address(s->addr, "--addr ADDR:PORT", &s->sin);
 
     bio = BIO_new_file(s->ca, "r");
     s->ca_cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
@@ -180,35 +140,22 @@ swarm_setup(swarm_t *s)
     s->ca_pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
 
-    s->ctx = SSL_CTX_new(TLS_client_method());
-
-    if (s->ca_cert == NULL || s->ca_pkey == NULL || s->ctx == NULL
-        || SSL_CTX_load_verify_locations(s->ctx, s->ca, NULL) != 1
-        || SSL_CTX_set_alpn_protos(s->ctx, (const uint8_t *) "\x02h2", 3))
-    {
-        swarm_die(s->ca);
+    if (s->ca_cert == NULL || s->ca_pkey == NULL) {
+        tls_die(s->ca);
     }
 
-    SSL_CTX_set_verify(s->ctx, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_session_cache_mode(s->ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_mode(s->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE
-                             |SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                             |SSL_MODE_NO_AUTO_CHAIN
-                             |SSL_MODE_RELEASE_BUFFERS);
+    s->ctx = client_context(s->ca);
+    tls_modes(s->ctx);
 
     s->out = fopen(s->results, "a");
     s->conns = calloc((size_t) s->parallel, sizeof(swarm_conn_t));
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
 
-    ev.events = EPOLLIN;
-    ev.data.ptr = s;
-
-    if (s->out == NULL || s->conns == NULL
-        || epoll_ctl(s->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &ev) != 0)
-    {
-        swarm_die(s->results);
+    if (s->out == NULL || s->conns == NULL) {
+        tls_die(s->results);
     }
 
+    tls_watch(s->epoll, EPOLL_CTL_ADD, STDIN_FILENO, EPOLLIN, s);
     setvbuf(s->out, NULL, _IOLBF, 0);
 }
 
@@ -256,7 +203,7 @@ swarm_answer(swarm_t *s, const char *line)
 
     } else if (sscanf(line, "rate %d", &n) == 1) {
         s->rate = n;
-        s->due = swarm_now();
+        s->due = client_now();
         printf("ok\n");
 
     } else if (strcmp(line, "stop") == 0) {
@@ -279,7 +226,7 @@ swarm_tick(swarm_t *s)
     swarm_conn_t  *c;
     swarm_slot_t  *slot;
 
-    now = swarm_now();
+    now = client_now();
 
     for (i = 0; i < s->parallel; i++) {
         c = &s->conns[i];
@@ -325,22 +272,16 @@ swarm_begin(swarm_t *s, swarm_conn_t *c, swarm_slot_t *slot)
 {
     int                 one;
     struct sockaddr_in  from;
-    struct epoll_event  ev;
 
     memset(c, 0, sizeof(*c));
     c->used = 1;
-    c->began = swarm_now();
+    c->began = client_now();
     c->serial = slot->serial;
     s->live++;
 
-    c->fd = socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
-
-    if (c->fd == -1) {
-        swarm_die("socket");
-    }
+    c->fd = client_socket();
 
     one = 1;
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
 
     /* from many addresses: enough ports, and limits for each of its own */
@@ -350,12 +291,11 @@ swarm_begin(swarm_t *s, swarm_conn_t *c, swarm_slot_t *slot)
     from.sin_addr.s_addr = htonl(0x7f000101 + (uint32_t)
                                  swarm_below(SWARM_ADDRS));
 
-    if (bind(c->fd, (struct sockaddr *) &from, sizeof(from)) != 0
-        || (connect(c->fd, (struct sockaddr *) &s->sin, sizeof(s->sin)) != 0
-            && errno != EINPROGRESS))
-    {
-        swarm_die("connect");
+    if (bind(c->fd, (struct sockaddr *) &from, sizeof(from)) != 0) {
+        tls_die("bind");
     }
+
+    client_connect(c->fd, &s->sin);
 
     c->ssl = SSL_new(s->ctx);
 
@@ -363,7 +303,7 @@ swarm_begin(swarm_t *s, swarm_conn_t *c, swarm_slot_t *slot)
         || SSL_use_certificate(c->ssl, slot->cert) != 1
         || SSL_use_PrivateKey(c->ssl, slot->key) != 1)
     {
-        swarm_die("SSL_new");
+        tls_die("SSL_new");
     }
 
     SSL_set_connect_state(c->ssl);
@@ -371,9 +311,7 @@ swarm_begin(swarm_t *s, swarm_conn_t *c, swarm_slot_t *slot)
     swarm_hello(c);
 
     c->events = EPOLLOUT;
-    ev.events = c->events;
-    ev.data.ptr = c;
-    epoll_ctl(s->epoll, EPOLL_CTL_ADD, c->fd, &ev);
+    tls_watch(s->epoll, EPOLL_CTL_ADD, c->fd, c->events, c);
 
     if (c->kind == SWARM_LEAVE && c->step == SWARM_AT_CONNECT) {
         swarm_leave(s, c, "left");
@@ -417,7 +355,7 @@ swarm_end(swarm_t *s, swarm_conn_t *c, const char *result, const char *which,
 
     fprintf(s->out, "%d %lld %lld %lld %s %s %s %s\n", c->serial,
             (long long) c->began, (long long) c->named,
-            (long long) swarm_now(), swarm_kinds[c->kind], result, which,
+            (long long) client_now(), swarm_kinds[c->kind], result, which,
             text ? text : "");
 
     if (c->abrupt) {
@@ -458,25 +396,17 @@ swarm_gone(swarm_t *s, swarm_conn_t *c)
 static int
 swarm_wait(swarm_t *s, swarm_conn_t *c, int rc)
 {
-    struct epoll_event  ev;
+    uint32_t  events;
 
-    ev.data.ptr = c;
+    events = tls_wants(c->ssl, rc);
 
-    switch (SSL_get_error(c->ssl, rc)) {
-    case SSL_ERROR_WANT_READ:
-        ev.events = EPOLLIN;
-        break;
-    case SSL_ERROR_WANT_WRITE:
-        ev.events = EPOLLOUT;
-        break;
-    default:
-        ERR_clear_error();
+    if (events == 0) {
         return -1;
     }
 
-    if (ev.events != c->events) {
-        c->events = ev.events;
-        epoll_ctl(s->epoll, EPOLL_CTL_MOD, c->fd, &ev);
+    if (events != c->events) {
+        c->events = events;
+        tls_watch(s->epoll, EPOLL_CTL_MOD, c->fd, events, c);
     }
 
     return 0;

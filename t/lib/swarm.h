@@ -6,30 +6,20 @@
 #define SWARM_H_INCLUDED
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
-#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+
+#include "tls_client.h"
 
 
 #define SWARM_SLOTS    1024
@@ -108,8 +98,6 @@ typedef struct {
 } swarm_t;
 
 
-static void swarm_die(const char *what);
-static int64_t swarm_now(void);
 static int swarm_below(int n);
 static void swarm_end(swarm_t *s, swarm_conn_t *c, const char *result,
     const char *which, const char *text);

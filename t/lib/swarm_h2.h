@@ -97,7 +97,7 @@ swarm_talk(swarm_conn_t *c)
     size_t   i, len;
     uint8_t  payload[SWARM_PAYLOAD];
 
-    c->next = swarm_now() + 20000 + swarm_below(200000);
+    c->next = client_now() + 20000 + swarm_below(200000);
 
     if (c->out_len != 0 || c->sent != c->echoed) {
         return;
@@ -222,7 +222,7 @@ swarm_whole(swarm_t *s, swarm_conn_t *c)
         return 0;
     }
 
-    c->named = swarm_now();
+    c->named = client_now();
 
     switch (c->kind) {
 

@@ -24,7 +24,7 @@ swarm_new(swarm_t *s, int slot)
     swarm_slot_t  *sl;
 
     if (RAND_bytes(raw, sizeof(raw)) != 1) {
-        swarm_die("random");
+        tls_die("random");
     }
 
     EVP_EncodeBlock((uint8_t *) token, raw, sizeof(raw));
@@ -42,7 +42,7 @@ swarm_new(swarm_t *s, int slot)
     sl->cert = sl->key ? swarm_cert(s, sl->key, token) : NULL;
 
     if (sl->cert == NULL) {
-        swarm_die("certificate");
+        tls_die("certificate");
     }
 
     swarm_hash(token, strlen(token), hash);
@@ -99,7 +99,7 @@ swarm_spki(X509 *cert, char *hex)
     len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
 
     if (len <= 0) {
-        swarm_die("public key");
+        tls_die("public key");
     }
 
     swarm_hash(der, (size_t) len, hex);

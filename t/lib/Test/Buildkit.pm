@@ -152,17 +152,19 @@ sub id   { substr sha256_hex($_[1]), 0, 12 }
 # --- programs -------------------------------------------------------------
 
 # A C program of t/lib (or any other target of plugin-host/Makefile), made
-# when it is missing or older than its source.
+# when it is missing or older than its source or the headers next to it.
 sub tool {
     my ($self, $name) = @_;
 
     my $program = $self->build . "/t/lib/$name";
     my $source = "$ROOT/t/lib/$name.c";
 
-    if (!-x $program || (-e $source && -M $source < -M $program)) {
+    my @sources = sources($source);
+
+    if (!-x $program || grep { -e && -M _ < -M $program } @sources) {
         open my $lock, '>', $self->build . '/.tools.lock' or die "lock: $!";
         flock $lock, LOCK_EX;
-        if (standalone($source)) {
+        if (!grep { !-e } @sources) {
             make_path(dirname($program));
             my $out = `cc -O2 -g -std=gnu11 -D_GNU_SOURCE -o '$program' \\
                 '$source' -lssl -lcrypto -lpthread 2>&1`;
@@ -178,13 +180,16 @@ sub tool {
 }
 
 
-# Uses nothing of ours, so it can be had while the rest does not compile.
-sub standalone {
-    my ($source) = @_;
+# The file and what it includes of its own folder.  When all of it is there it
+# uses nothing else of ours, so it can be had while the rest does not compile.
+sub sources {
+    my ($file) = @_;
 
-    open my $fh, '<', $source or return 0;
+    open my $fh, '<', $file or return $file;
+    my @included = map { /^#include "(.*)"/ ? $1 : () } <$fh>;
 
-    return !grep { /^#include "/ } <$fh>;
+    return ($file, map { m{/} ? '' : sources(dirname($file) . "/$_") }
+        @included);
 }
 
 

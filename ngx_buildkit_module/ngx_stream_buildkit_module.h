@@ -206,7 +206,6 @@ typedef struct {
     unsigned                         accepted:1;  /* counted, in its row */
     unsigned                         waited:1;  /* was held */
     unsigned                         dialled:1;
-    unsigned                         measured:1;  /* how long that took */
     unsigned                         ended:1;   /* its outcome is counted */
     unsigned                         closed:1;  /* has no record any more */
     unsigned                         failure:3; /* BK_HANDSHAKE_*, counted */

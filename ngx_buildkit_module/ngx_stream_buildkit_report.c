@@ -227,7 +227,6 @@ ngx_stream_buildkit_report_enter(bk_report_header_t *h,
         }
 
         ctx->dialled = 1;
-        ctx->measured = 0;
         break;
 
     case BK_PHASE_LIVE:

@@ -19,12 +19,7 @@ void
 ngx_stream_buildkit_report_connected(ngx_stream_buildkit_ctx_t *ctx,
     ngx_msec_t ms)
 {
-    /* once for each attempt */
-
-    if (ctx->record && !ctx->measured) {
-        ctx->measured = 1;
-        ngx_stream_buildkit_report_observe(&ctx->row->connect, ms);
-    }
+    ngx_stream_buildkit_report_observe(&ctx->row->connect, ms);
 }
 
 

@@ -257,9 +257,6 @@ ngx_stream_buildkit_upstream_notify(ngx_peer_connection_t *pc, void *data,
 
     ngx_stream_buildkit_replay_start(s, ctx);
 
-    ngx_stream_buildkit_report_connected(ctx,
-                               ngx_current_msec - s->upstream->start_time);
-
     if (ngx_stream_buildkit_live_start(s, ctx) != NGX_OK) {
 
         /* the filter lets nothing by then */

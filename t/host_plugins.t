@@ -41,9 +41,9 @@ sub check {
 my %refused = (
     no_start => qr/plugin no_start has no start, which every plugin needs/,
     newer_major => qr/made\ for\ version\ 2\.0\ of\ the\ plugin\ interface,
-        \ this\ host\ has\ 1\.2/x,
-    newer_minor => qr/version\ 1\.3\ of\ the\ plugin\ interface,\ this\ host
-        \ has\ 1\.2\ .*use\ a\ newer\ buildkit-plugin-host/x,
+        \ this\ host\ has\ 1\.3/x,
+    newer_minor => qr/version\ 1\.4\ of\ the\ plugin\ interface,\ this\ host
+        \ has\ 1\.3\ .*use\ a\ newer\ buildkit-plugin-host/x,
     short_struct => qr/short_struct:\ its\ description\ has\ \d+\ bytes,
         \ version\ 1\.0\ has\ \d+/x,
     other_name => qr/plugin other_name calls itself "someone_else"/,

@@ -20,6 +20,11 @@
  *   2026-11-21  1.1  worker_want, event, check; host: stats
  *   2026-11-21  1.2  host: worker_use, session_each, worker_drain;
  *                    BK_EVENT_USE; bk_stat_t: family
+ *   2026-11-21  1.3  identify, stats; host: identity_answer,
+ *                    http_route_for, http_identity, http_allowed,
+ *                    http_stream_begin, http_stream_write, http_stream_end,
+ *                    audit, worker_disk; bk_worker_use_t: disk_permille,
+ *                    inode_permille
  */
 
 #ifndef BK_PLUGIN_H_INCLUDED
@@ -30,7 +35,7 @@
 
 
 #define BK_ABI_MAJOR  1
-#define BK_ABI_MINOR  2
+#define BK_ABI_MINOR  3
 
 
 typedef struct {
@@ -137,6 +142,9 @@ typedef struct {
     uint32_t  connections;
     uint32_t  builds;
     uint64_t  last_used_ms; /* now while there are any; 0: none was seen */
+    /* 1.3: how full the worker's disk is, 0 to 1000; 0: nobody said */
+    uint32_t  disk_permille;
+    uint32_t  inode_permille;
 } bk_worker_use_t;
 
 
@@ -188,6 +196,49 @@ typedef struct {
 
 typedef void (*bk_http_pt)(bk_request_t *r, const bk_request_info_t *info,
     void *data);
+
+
+/*
+ * 1.3: who asks.  An identity is what a source made of a credential; access
+ * rules (doc/access.md) match on its source and its claims.
+ */
+typedef struct {
+    bk_str_t  name;         /* "SOURCE:USER", at most 256 bytes, no control
+                               bytes; two callers with one name are one */
+    bk_str_t  source;       /* "unix", "token", an issuer's name */
+    bk_str_t  claims;       /* a JSON object */
+    uint64_t  until_ms;     /* not to be used later than this; 0: no end */
+} bk_identity_t;
+
+typedef struct bk_query_s  bk_query_t;
+
+/* Secret: never logged, never stored. */
+typedef struct {
+    bk_str_t  bearer;       /* Authorization: Bearer ...; never empty */
+    bk_str_t  client;       /* as in bk_request_info_t */
+} bk_credentials_t;
+
+/* What a caller wants to do; the names are those of the access rules. */
+#define BK_VERB_NONE      0     /* open: authorised by what is in it */
+#define BK_VERB_ALLOCATE  1
+#define BK_VERB_WAKE      2
+#define BK_VERB_RELEASE   3     /* an allocation of somebody else's */
+#define BK_VERB_REVOKE    4     /* the same */
+#define BK_VERB_DRAIN     5
+#define BK_VERB_LIST      6     /* what belongs to others */
+#define BK_VERB_CERTS     7
+#define BK_VERB_ADMIN     8     /* authorities, backup, other plugins' */
+#define BK_VERBS          9
+
+/* What the access rules say to it.  The strings live as long as the request. */
+typedef struct {
+    bk_str_t  rule;         /* the name of the one that decided */
+    uint64_t  max_ttl_ms;   /* 0: no limit of the rule's */
+    uint32_t  concurrency;  /* live allocations of one identity under this
+                               rule; 0: no limit */
+    int       priority;     /* the higher, the sooner; 0 is usual */
+    int       untrusted;    /* never on a worker of trusted ones */
+} bk_decision_t;
 
 
 /*
@@ -382,7 +433,55 @@ struct bk_host_s {
     int (*worker_drain)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
         int drained, bk_str_t reason, bk_err_t *err);
 
-    /* minor 3 and later: add here, never above */
+    /* 1.3 */
+
+    /*
+     * The answer to identify(), exactly once for each query, at once or
+     * later; q is gone then.  id: this is who it is; err: it is refused
+     * (401, 403 or 503); both NULL: the credential is not of this source.
+     */
+    void (*identity_answer)(bk_query_t *q, const bk_identity_t *id,
+        const bk_err_t *err);
+
+    /*
+     * As http_route(), on the API listeners, for callers who may do verb
+     * (BK_VERB_*) somewhere: the handler is called when it is known who
+     * asks, and asks http_allowed() for the pool that it is about.  Routes
+     * of http_route() there are for BK_VERB_ADMIN.
+     */
+    int (*http_route_for)(const bk_host_t *h, const char *method,
+        const char *pattern, int verb, bk_http_pt handler, void *data,
+        bk_err_t *err);
+    /* who asks, as long as the request lives; -1: nobody said (open route) */
+    int (*http_identity)(bk_request_t *r, bk_identity_t *out);
+    /* 0: the caller may do verb in this pool; -1: 403 with what was seen */
+    int (*http_allowed)(bk_request_t *r, int verb, bk_str_t pool,
+        bk_decision_t *out, size_t size, bk_err_t *err);
+
+    /*
+     * An answer in parts, in place of http_reply(): begin once, write any
+     * number of times, end once.  http_on_gone() works until the end; -1
+     * from write: the client reads too slowly, call end.
+     */
+    void (*http_stream_begin)(bk_request_t *r, int status,
+        const char *content_type);
+    int (*http_stream_write)(bk_request_t *r, bk_str_t part);
+    void (*http_stream_end)(bk_request_t *r);
+
+    /*
+     * One line of the audit log; members: a JSON object's inside, made with
+     * json_dumps() or by hand, without secrets: "\"pool\":\"default/demo\"".
+     * The host adds time, who, by which rule and from where, of r (which may
+     * be NULL: nobody asked).
+     */
+    void (*audit)(const bk_host_t *h, bk_request_t *r, const char *what,
+        const char *outcome, bk_str_t members);
+
+    /* how full a worker's disk is, 0 to 1000; whoever put it says so */
+    int (*worker_disk)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+        uint32_t disk_permille, uint32_t inode_permille);
+
+    /* minor 4 and later: add here, never above */
 };
 
 
@@ -420,7 +519,14 @@ typedef struct {
     /* all options are in: do they fit together? */
     int   (*check)(void *ctx, bk_err_t *err);
 
-    /* minor 3 and later: add here, never above */
+    /* 1.3; all optional */
+
+    /* whose is this credential?  Answered with host->identity_answer() */
+    void  (*identify)(void *ctx, bk_query_t *q, const bk_credentials_t *c);
+    /* this plugin's numbers, in the order of bk_stat_t's comment */
+    void  (*stats)(void *ctx, bk_stat_pt fn, void *data);
+
+    /* minor 4 and later: add here, never above */
 } bk_plugin_t;
 
 

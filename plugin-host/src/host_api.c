@@ -13,6 +13,7 @@
 
 #include "err.h"
 #include "host.h"
+#include "identity.h"
 #include "log.h"
 #include "slow.h"
 #include "stats.h"
@@ -423,6 +424,95 @@ bk_host_worker_drain(const bk_host_t *h, bk_str_t pool, bk_str_t name,
 }
 
 
+static int
+bk_host_http_route_for(const bk_host_t *h, const char *method,
+    const char *pattern, int verb, bk_http_pt handler, void *data,
+    bk_err_t *err)
+{
+    (void) verb;
+
+    return bk_httpd_route(bk_inst(h)->core->httpd, BK_HTTP_API, method,
+                          pattern, handler, data, bk_inst(h)->label, err);
+}
+
+
+static int
+bk_host_http_identity(bk_request_t *r, bk_identity_t *out)
+{
+    (void) r;
+    (void) out;
+
+    return -1;
+}
+
+
+static int
+bk_host_http_allowed(bk_request_t *r, int verb, bk_str_t pool,
+    bk_decision_t *out, size_t size, bk_err_t *err)
+{
+    (void) r;
+    (void) verb;
+    (void) pool;
+    (void) err;
+
+    memset(out, 0, size);
+
+    return 0;
+}
+
+
+static void
+bk_host_http_stream_begin(bk_request_t *r, int status, const char *type)
+{
+    (void) r;
+    (void) status;
+    (void) type;
+}
+
+
+static int
+bk_host_http_stream_write(bk_request_t *r, bk_str_t part)
+{
+    (void) r;
+    (void) part;
+
+    return -1;
+}
+
+
+static void
+bk_host_http_stream_end(bk_request_t *r)
+{
+    (void) r;
+}
+
+
+static void
+bk_host_audit(const bk_host_t *h, bk_request_t *r, const char *what,
+    const char *outcome, bk_str_t members)
+{
+    (void) h;
+    (void) r;
+    (void) what;
+    (void) outcome;
+    (void) members;
+}
+
+
+static int
+bk_host_worker_disk(const bk_host_t *h, bk_str_t pool, bk_str_t name,
+    uint32_t disk_permille, uint32_t inode_permille)
+{
+    (void) h;
+    (void) pool;
+    (void) name;
+    (void) disk_permille;
+    (void) inode_permille;
+
+    return 0;
+}
+
+
 static const bk_host_t  bk_host_template = {
     BK_ABI_MAJOR,
     BK_ABI_MINOR,
@@ -477,7 +567,17 @@ static const bk_host_t  bk_host_template = {
     bk_host_stats,
     bk_host_worker_use,
     bk_host_session_each,
-    bk_host_worker_drain
+    bk_host_worker_drain,
+
+    bk_identity_answer,
+    bk_host_http_route_for,
+    bk_host_http_identity,
+    bk_host_http_allowed,
+    bk_host_http_stream_begin,
+    bk_host_http_stream_write,
+    bk_host_http_stream_end,
+    bk_host_audit,
+    bk_host_worker_disk
 };
 
 

@@ -1,0 +1,68 @@
+/*
+ * Access rules: who may do what, where (doc/access.md).  Made from the
+ * configuration (conf_access.c), asked for every request (identity.c) and by
+ * GET /api/v1/explain.  Pure: knows identities and pool names, nothing of
+ * HTTP, plugins or the model; never blocks.
+ *
+ * The first rule that matches decides; the rules of a pool come before the
+ * general ones.  No rule is a refusal.
+ */
+
+#ifndef BK_ACCESS_H_INCLUDED
+#define BK_ACCESS_H_INCLUDED
+
+#include <jansson.h>
+
+#include "bk_plugin.h"
+#include "conf.h"
+
+
+typedef struct bk_access_s  bk_access_t;
+
+/* Somebody whose identity is known: counted, shared by requests. */
+typedef struct {
+    char      *name;            /* "SOURCE:USER" */
+    char      *source;
+    char      *text;            /* the claims as JSON text */
+    json_t    *claims;          /* the same, an object */
+    uint64_t   until_ms;
+    unsigned   refs;
+    unsigned   operator:1;      /* of the built-in rule: may do everything */
+} bk_who_t;
+
+
+/*
+ * conf: its access section, or none: then every peer of a unix socket may do
+ * everything (the socket's mode decides who that is), and nobody else may do
+ * anything.  400 BadConfig with file, line and key for a rule that is wrong.
+ */
+int bk_access_new(bk_access_t **a, const bk_conf_t *conf, bk_err_t *err);
+void bk_access_free(bk_access_t **a);
+
+/* Rules that can never match, and why; called under -t and at start. */
+typedef void (*bk_access_dead_pt)(const char *rule, const char *why,
+    void *data);
+void bk_access_dead(const bk_access_t *a, bk_access_dead_pt fn, void *data);
+
+/*
+ * 0 and *d, or -1 with 403 Forbidden: which claims were seen (names and
+ * values of those that rules look at, bounded), and a hint to bkctl explain.
+ * d->rule is borrowed from a.
+ */
+int bk_access_decide(const bk_access_t *a, const bk_who_t *who, int verb,
+    bk_str_t pool, bk_decision_t *d, bk_err_t *err);
+
+/* May it do verb in some pool?  0 or -1 as above. */
+int bk_access_any(const bk_access_t *a, const bk_who_t *who, int verb,
+    bk_err_t *err);
+
+/* What each rule said, in order: {"allowed", "rule", "identity", "claims",
+ * "rules": [{"rule", "matches", "why"}]}.  The caller frees. */
+json_t *bk_access_explain(const bk_access_t *a, const bk_who_t *who, int verb,
+    bk_str_t pool);
+
+const char *bk_verb_name(int verb);
+/* -1: no such verb */
+int bk_verb_number(const char *name);
+
+#endif /* BK_ACCESS_H_INCLUDED */

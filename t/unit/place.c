@@ -385,7 +385,9 @@ order(void)
     workers[1].state = BK_WORKER_STARTING;
     ok(put(NULL, 0, 4) == 3, "the least loaded, of those a ready one");
 
-    w = put("k", 1, 4);
+    workers[3].load = 2;
+    ok(put(NULL, 0, 4) == 1, "a ready one with more on it is left");
+
     fleet(4);
     w = put("k", 1, 4);
     workers[w].state = BK_WORKER_STOPPED;
@@ -408,10 +410,14 @@ trust(void)
        "untrusted: where untrusted ones were, even if it must be started");
     workers[1].load = 1;
     ok(bk_place(&a, workers, 4, &why, &home) == 2, "then a new one");
-    ok(put(NULL, 1, 4) == 0 && why.trust == 1,
+    workers[0].trusted = 0;
+    workers[3].trusted = 1;
+    ok(put(NULL, 1, 4) == 3 && why.trust == 1,
        "trusted: where trusted ones were");
+    workers[3].load = 1;
     workers[0].load = 1;
     ok(put(NULL, 1, 4) == 2, "then a new one");
+    workers[0].trusted = 1;
 
     workers[2].trusted = workers[3].trusted = 1;
     ok(bk_place(&a, workers, 4, &why, &home) == -1 && why.trust == 3

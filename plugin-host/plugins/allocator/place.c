@@ -163,8 +163,8 @@ bk_place_limit(const bk_place_ask_t *ask, uint64_t total, uint64_t n)
 {
     uint64_t  bound, percent;
 
-    if (ask->capacity == 1 || n == 0) {
-        return 1;
+    if (n == 0) {
+        return 0;
     }
 
     /* below the mean some workers would have to have none */

@@ -229,6 +229,9 @@ typedef struct {
 #define BK_VERB_CERTS     7
 #define BK_VERB_ADMIN     8     /* authorities, backup, other plugins' */
 #define BK_VERBS          9
+#define BK_VERB_ANY     (-1)    /* only of a route: anybody whose identity is
+                                   known, since it is about what is his own;
+                                   no rule is asked before the handler */
 
 /* What the access rules say to it.  The strings live as long as the request. */
 typedef struct {

@@ -69,7 +69,7 @@ my @bad = (
     [qr/name: w2/, 'name: w1', qr/:5: .*worker w1 is given twice/],
     [qr/name: w2/, 'name: "w 2"', qr/:5: pools\.0\.workers\.1\.name: must be/],
     [qr/team\/shared/, 'default/demo', qr/:6: .*pool default\/demo is given/],
-    [qr/shared: true/, 'shared: 2', qr/:6: .*shared: must be true or false/],
+    [qr/shared: true/, 'shared: 1', qr/:6: .*shared: must be true, false or/],
     [qr/"$a"/, '"short"', qr/:8: allocations\[0\]\.token: must have 32 to 256/],
     [qr/"$a"/, '"' . 'x' x 257 . '"', qr/token: must have 32 to 256/],
     [qr/"$a"/, '"' . ' ' x 43 . '"', qr/:8: allocations\.0\.token: must be of/],

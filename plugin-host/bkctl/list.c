@@ -14,6 +14,10 @@
 static char *bk_list_path(const bk_args_t *args, const char *path);
 static int bk_list_match(const bk_args_t *args, const json_t *item,
     const char *key);
+static const char *bk_list_shared(const json_t *pool, char *buf,
+    size_t size);
+static const char *bk_list_disk(const json_t *worker, char *buf,
+    size_t size);
 static char *bk_list_count(const json_t *item, const char *key, char *buf,
     size_t size);
 
@@ -132,7 +136,7 @@ bk_list_array(const json_t *json)
 void
 bk_list_pools(const bk_args_t *args, const json_t *array)
 {
-    char         n[6][24];
+    char         n[7][24];
     size_t       i;
     json_t      *pool, *w;
     bk_rows_t   *rows;
@@ -163,7 +167,7 @@ bk_list_pools(const bk_args_t *args, const json_t *array)
             bk_list_count(w, "failed", n[3], sizeof(n[3])),
             bk_list_count(pool, "allocations", n[4], sizeof(n[4])),
             bk_list_count(pool, "queue", n[5], sizeof(n[5])),
-            json_is_true(json_object_get(pool, "shared")) ? "yes" : "no",
+            bk_list_shared(pool, n[6], sizeof(n[6])),
             bk_out_string(pool, "endpoint") });
     }
 
@@ -175,17 +179,32 @@ bk_list_pools(const bk_args_t *args, const json_t *array)
 }
 
 
+/* "no", "yes" or how many allocations a worker takes. */
+
+static const char *
+bk_list_shared(const json_t *pool, char *buf, size_t size)
+{
+    if (!json_is_true(json_object_get(pool, "shared"))) {
+        return "no";
+    }
+
+    bk_list_count(pool, "allocationsPerWorker", buf, size);
+
+    return buf[0] != '\0' ? buf : "yes";
+}
+
+
 void
 bk_list_workers(const bk_args_t *args, const json_t *array)
 {
-    char         n[24];
+    char         n[2][32];
     size_t       i;
     json_t      *worker;
     bk_rows_t   *rows;
     const char  *header[] = { "WORKER", "POOL", "STATE", "ENDPOINT", "ARCH",
-                              "ALLOCATED", "MESSAGE" };
+                              "ALLOCATED", "DISK", "MESSAGE" };
 
-    rows = bk_rows_new(7);
+    rows = bk_rows_new(8);
     bk_rows_add(rows, header);
 
     json_array_foreach(array, i, worker) {
@@ -203,7 +222,8 @@ bk_list_workers(const bk_args_t *args, const json_t *array)
             bk_out_string(worker, "state"),
             bk_out_string(worker, "endpoint"),
             bk_out_string(worker, "arch"),
-            bk_list_count(worker, "allocations", n, sizeof(n)),
+            bk_list_count(worker, "allocations", n[0], sizeof(n[0])),
+            bk_list_disk(worker, n[1], sizeof(n[1])),
             bk_out_string(worker, "message") });
     }
 
@@ -212,6 +232,31 @@ bk_list_workers(const bk_args_t *args, const json_t *array)
     }
 
     bk_rows_free(&rows);
+}
+
+
+/* "73%"; of space and inodes what is nearer to its end. */
+
+static const char *
+bk_list_disk(const json_t *worker, char *buf, size_t size)
+{
+    json_int_t  inodes, percent;
+
+    percent = json_integer_value(json_object_get(worker, "diskUsed"));
+    inodes = json_integer_value(json_object_get(worker, "inodesUsed"));
+
+    if (percent == 0 && inodes == 0) {
+        return "";
+    }
+
+    if (inodes > percent) {
+        snprintf(buf, size, "%lld%% inodes", (long long) inodes);
+
+    } else {
+        snprintf(buf, size, "%lld%%", (long long) percent);
+    }
+
+    return buf;
 }
 
 

@@ -24,7 +24,8 @@
  *                    http_route_for, http_identity, http_allowed,
  *                    http_stream_begin, http_stream_write, http_stream_end,
  *                    audit, worker_disk; bk_worker_use_t: disk_permille,
- *                    inode_permille
+ *                    inode_permille, whose change is a BK_EVENT_USE, too;
+ *                    bk_pool_info_t: shared may be a limit
  */
 
 #ifndef BK_PLUGIN_H_INCLUDED
@@ -85,7 +86,9 @@ typedef struct {
 
 typedef struct {
     bk_str_t  name;         /* namespace/name */
-    int       shared;       /* workers take any number of allocations */
+    int       shared;       /* allocations of a worker at a time: 0: one,
+                               1: any number, N > 1: N (1.3; before that any
+                               number other than 0 was 1) */
 } bk_pool_info_t;
 
 
@@ -121,8 +124,9 @@ typedef struct {
 #define BK_EVENT_WORKER      2
 #define BK_EVENT_ALLOCATION  3
 #define BK_EVENT_USE         4      /* 1.2: connections of a worker came or
-                                       went; worker is set: pool, name, state,
-                                       allocations and wanted */
+                                       went (1.3: or its disk is fuller or
+                                       emptier); worker is set: pool, name,
+                                       state, allocations and wanted */
 
 typedef struct {
     int                     what;       /* BK_EVENT_* */
@@ -480,7 +484,8 @@ struct bk_host_s {
     void (*audit)(const bk_host_t *h, bk_request_t *r, const char *what,
         const char *outcome, bk_str_t members);
 
-    /* how full a worker's disk is, 0 to 1000; whoever put it says so */
+    /* how full a worker's disk is, 0 to 1000; only whoever put it says so;
+       -1: no such worker, or another's */
     int (*worker_disk)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
         uint32_t disk_permille, uint32_t inode_permille);
 

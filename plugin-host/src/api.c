@@ -42,6 +42,7 @@ static int bk_api_add_pool(const bk_pool_info_t *pool, void *data);
 static int bk_api_add_worker(const bk_worker_info_t *worker, void *data);
 static int bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data);
 static void bk_api_id(const bk_alloc_info_t *alloc, char *id);
+static json_t *bk_api_percent(uint32_t permille);
 static json_t *bk_api_alloc(const bk_alloc_info_t *alloc);
 static int bk_api_filter(bk_api_walk_t *w, bk_request_t *r, char *buf,
     size_t size, bk_str_t *pool);
@@ -157,10 +158,14 @@ bk_api_add_pool(const bk_pool_info_t *pool, void *data)
         status = "stopped";
     }
 
-    o = json_pack("{s:o, s:s, s:s, s:b, s:o, s:o, s:i, s:o}",
+    o = json_pack("{s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:i, s:o}",
                   "name", bk_api_str(pool->name),
                   "endpoint", w->core->conf->endpoint, "status", status,
-                  "shared", pool->shared, "workers", workers,
+                  "shared", pool->shared, "allocationsPerWorker",
+                  pool->shared == 1 ? json_null()
+                                    : json_integer(pool->shared > 1
+                                                   ? pool->shared : 1),
+                  "workers", workers,
                   "allocations", allocs, "queue",
                   (int) n.allocations[BK_ALLOC_QUEUED],
                   "connections", bk_api_connections(w->used, pool->name));
@@ -194,10 +199,12 @@ bk_api_add_worker(const bk_worker_info_t *i, void *data)
     bk_worker_use_t   use;
 
     bk_reports_use(w->core->reports, i->pool, i->name, &use);
+    bk_model_worker_full(w->core->model, i->pool, i->name, &use.disk_permille,
+                         &use.inode_permille);
 
     json_array_append_new(w->list,
         json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:b, s:b, s:i,"
-                  " s:i, s:o}",
+                  " s:i, s:o, s:o, s:o}",
                   "name", bk_api_str(i->name), "pool", bk_api_str(i->pool),
                   "endpoint", bk_api_str(i->endpoint),
                   "tlsServerName", bk_api_str(i->tls_name),
@@ -210,9 +217,20 @@ bk_api_add_worker(const bk_worker_info_t *i, void *data)
                                                      i->name),
                   "connections", (int) use.connections,
                   "builds", (int) use.builds,
-                  "lastUsedAt", bk_api_time(use.last_used_ms)));
+                  "lastUsedAt", bk_api_time(use.last_used_ms),
+                  "diskUsed", bk_api_percent(use.disk_permille),
+                  "inodesUsed", bk_api_percent(use.inode_permille)));
 
     return 0;
+}
+
+
+/* Rounded up: what is over a limit is shown so; null: nobody said. */
+
+static json_t *
+bk_api_percent(uint32_t permille)
+{
+    return permille == 0 ? json_null() : json_integer((permille + 9) / 10);
 }
 
 

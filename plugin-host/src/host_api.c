@@ -400,6 +400,8 @@ bk_host_worker_use(const bk_host_t *h, bk_str_t pool, bk_str_t name,
     }
 
     bk_reports_use(core->reports, pool, name, &use);
+    bk_model_worker_full(core->model, pool, name, &use.disk_permille,
+                         &use.inode_permille);
 
     memset(out, 0, size);
     memcpy(out, &use, size < sizeof(use) ? size : sizeof(use));
@@ -503,13 +505,17 @@ static int
 bk_host_worker_disk(const bk_host_t *h, bk_str_t pool, bk_str_t name,
     uint32_t disk_permille, uint32_t inode_permille)
 {
-    (void) h;
-    (void) pool;
-    (void) name;
-    (void) disk_permille;
-    (void) inode_permille;
+    int         rc;
+    bk_core_t  *core = bk_inst(h)->core;
 
-    return 0;
+    rc = bk_model_worker_disk(core->model, bk_inst(h), pool, name,
+                              disk_permille, inode_permille);
+
+    if (rc == 1) {
+        bk_plugins_use(pool, name, core);
+    }
+
+    return rc == -1 ? -1 : 0;
 }
 
 

@@ -66,6 +66,9 @@ int bk_model_worker_want(bk_model_t *m, bk_str_t pool, bk_str_t name,
     int wanted, bk_err_t *err);
 int bk_model_worker_drain(bk_model_t *m, bk_str_t pool, bk_str_t name,
     int drained, bk_str_t reason, bk_err_t *err);
+/* 1: it is another figure than before; 0; -1: none such, or not owner's */
+int bk_model_worker_disk(bk_model_t *m, const void *owner, bk_str_t pool,
+    bk_str_t name, uint32_t disk_permille, uint32_t inode_permille);
 
 /*
  * Snapshots.  expect(): the first commit of this owner is waited for before
@@ -87,6 +90,9 @@ int bk_model_worker_find(bk_model_t *m, bk_str_t pool, bk_str_t name,
     bk_worker_info_t *out);
 int bk_model_alloc_find(bk_model_t *m, const uint8_t *hash,
     bk_alloc_info_t *out);
+/* How full its disk is, as it was said last; 0: nobody said. */
+void bk_model_worker_full(bk_model_t *m, bk_str_t pool, bk_str_t name,
+    uint32_t *disk_permille, uint32_t *inode_permille);
 /* Is it drained, whatever its state is? */
 int bk_model_worker_drained(bk_model_t *m, bk_str_t pool, bk_str_t name);
 

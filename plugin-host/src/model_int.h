@@ -36,7 +36,7 @@ struct bk_pool_s {
     uint32_t         refs;
     uint32_t         mark;
     uint32_t         counts[BK_ALLOC_STATES];   /* allocations */
-    uint8_t          shared;
+    uint32_t         shared;        /* as in bk_pool_info_t */
     uint8_t          gone;
     uint16_t         name_len;
     char             name[];
@@ -52,6 +52,8 @@ struct bk_worker_s {
     uint32_t                refs;
     uint32_t                mark;
     uint32_t                live;
+    uint16_t                disk;       /* how full, permille */
+    uint16_t                inodes;
     uint8_t                 wanted;
     uint8_t                 gone;
     uint8_t                 drained;

@@ -13,7 +13,8 @@ int
 bk_model_pool_put(bk_model_t *m, const void *owner,
     const bk_pool_info_t *info, bk_err_t *err)
 {
-    int          is_new, shared = info->shared ? 1 : 0;
+    int          is_new;
+    uint32_t     shared = info->shared > 0 ? (uint32_t) info->shared : 0;
     bk_pool_t   *p;
     bk_owner_t  *o = bk_model_owner(m, owner);
 
@@ -47,7 +48,7 @@ bk_model_pool_put(bk_model_t *m, const void *owner,
         }
 
         bk_model_enter(m);
-        p->shared = (uint8_t) shared;
+        p->shared = shared;
         bk_model_note(m, p, NULL, NULL, is_new ? 0 : BK_POOL_USED, 0);
         p->owner = o;
         p->mark = o->mark;
@@ -166,7 +167,7 @@ bk_model_pool_info(const bk_pool_t *p, bk_pool_info_t *out)
     memset(out, 0, sizeof(bk_pool_info_t));
     out->name.data = p->name;
     out->name.len = p->name_len;
-    out->shared = p->shared;
+    out->shared = (int) p->shared;
 }
 
 

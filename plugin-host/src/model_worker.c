@@ -191,6 +191,46 @@ bk_model_worker_want(bk_model_t *m, bk_str_t pool, bk_str_t name, int wanted,
 }
 
 
+/* Not a fact for the table: only placement asks for it. */
+
+int
+bk_model_worker_disk(bk_model_t *m, const void *owner, bk_str_t pool,
+    bk_str_t name, uint32_t disk_permille, uint32_t inode_permille)
+{
+    uint16_t      disk, inodes;
+    bk_pool_t    *p = bk_model_pool_get(m, pool);
+    bk_worker_t  *w = p != NULL ? bk_model_worker_get(p, name) : NULL;
+
+    if (w == NULL || w->owner == NULL || w->owner->id != owner) {
+        return -1;
+    }
+
+    disk = disk_permille < 1000 ? (uint16_t) disk_permille : 1000;
+    inodes = inode_permille < 1000 ? (uint16_t) inode_permille : 1000;
+
+    if (w->disk == disk && w->inodes == inodes) {
+        return 0;
+    }
+
+    w->disk = disk;
+    w->inodes = inodes;
+
+    return 1;
+}
+
+
+void
+bk_model_worker_full(bk_model_t *m, bk_str_t pool, bk_str_t name,
+    uint32_t *disk_permille, uint32_t *inode_permille)
+{
+    bk_pool_t    *p = bk_model_pool_get(m, pool);
+    bk_worker_t  *w = p != NULL ? bk_model_worker_get(p, name) : NULL;
+
+    *disk_permille = w != NULL ? w->disk : 0;
+    *inode_permille = w != NULL ? w->inodes : 0;
+}
+
+
 bk_worker_t *
 bk_model_worker_get(const bk_pool_t *p, bk_str_t name)
 {

@@ -20,6 +20,8 @@ static int bk_process_configure(void *ctx, const char *key,
     const char *value, bk_err_t *err);
 static int bk_process_add(char **list, size_t *n, const char *key,
     const char *value, bk_err_t *err);
+static int bk_process_shared(bk_process_t *p, const char *value,
+    bk_err_t *err);
 static int bk_process_check(void *ctx, bk_err_t *err);
 static int bk_process_pool_valid(const char *pool);
 static void bk_process_arch(bk_process_t *p);
@@ -44,8 +46,9 @@ static const bk_option_t  bk_process_options[] = {
     { "args", BK_OPTION_LIST, NULL, "arguments after those of command" },
     { "arch", BK_OPTION_STRING, "",
       "what the workers build for; default: this machine's" },
-    { "shared", BK_OPTION_BOOL, "false",
-      "a worker may serve several allocations at a time" },
+    { "shared", BK_OPTION_STRING, "false",
+      "allocations that a worker serves at a time: false: one, true: any "
+      "number, or a number" },
     { "idle", BK_OPTION_DURATION, "10m",
       "stops a worker so long after its last use; 0: never" },
     { "linger", BK_OPTION_DURATION, "60s",
@@ -159,7 +162,7 @@ bk_process_configure(void *ctx, const char *key, const char *value,
         p->stop_children = strcmp(value, "stop") == 0;
 
     } else if (strcmp(key, "shared") == 0) {
-        p->shared = strcmp(value, "true") == 0;
+        return bk_process_shared(p, value, err);
 
     } else if (strcmp(key, "workers") == 0) {
         p->nworkers = value[0] == '-' ? 0 : strtoull(value, NULL, 10);
@@ -180,6 +183,38 @@ bk_process_configure(void *ctx, const char *key, const char *value,
         return bk_fail(err, 400, "UnknownOption", NULL, "no option %s", key);
     }
 
+    return 0;
+}
+
+
+static int
+bk_process_shared(bk_process_t *p, const char *value, bk_err_t *err)
+{
+    char           *end;
+    unsigned long   n;
+
+    if (strcmp(value, "true") == 0 || strcmp(value, "yes") == 0) {
+        p->shared = 1;
+        return 0;
+    }
+
+    if (strcmp(value, "false") == 0 || strcmp(value, "no") == 0) {
+        p->shared = 0;
+        return 0;
+    }
+
+    n = strtoul(value, &end, 10);
+
+    /* 1 would be read as "is shared", and meant as "one each" */
+    if (value[0] < '1' || value[0] > '9' || *end != '\0' || n < 2
+        || n > BK_SHARED_MAX)
+    {
+        return bk_fail(err, 400, "BadOption", NULL, "shared is true, false "
+                       "or how many allocations a worker takes (2 to %d), "
+                       "not \"%s\"", BK_SHARED_MAX, value);
+    }
+
+    p->shared = (int) n;
     return 0;
 }
 

@@ -22,6 +22,7 @@
 #define BK_PATH_MAX      4096
 #define BK_WORKERS_MAX   1024
 #define BK_ARGS_MAX      256
+#define BK_SHARED_MAX    100000     /* allocations of a worker */
 #define BK_PROBE_TEXT    160
 
 #define BK_SECOND        UINT64_C(1000)
@@ -84,7 +85,7 @@ struct bk_process_s {
     char             *args[BK_ARGS_MAX + 1];
     size_t            nargs;
     char              arch[BK_TABLE_ARCH_LEN];
-    int               shared;
+    int               shared;           /* as in bk_pool_info_t */
     int               stop_children;
     uint64_t          nworkers;
     uint64_t          idle_ms;

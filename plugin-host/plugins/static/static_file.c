@@ -13,6 +13,7 @@
 
 #define STATIC_MAX        (32 * 1024 * 1024)
 #define STATIC_TOKEN_MIN  32
+#define STATIC_SHARED_MAX 100000
 
 #define STATIC_NAME_CHARS                                                     \
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
@@ -24,6 +25,7 @@
 
 static int static_check(static_file_t *f, bk_err_t *err);
 static int static_check_pool(static_file_t *f, unsigned i, bk_err_t *err);
+static int static_check_shared(static_pool_t *p);
 static int static_check_worker(static_file_t *f, unsigned i, unsigned j,
     bk_err_t *err);
 static int static_check_alloc(static_file_t *f, unsigned i, bk_err_t *err);
@@ -68,7 +70,8 @@ static const cyaml_schema_value_t  static_worker_value = {
 static const cyaml_schema_field_t  static_pool_fields[] = {
     CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, static_pool_t, name,
                            3, 317),
-    CYAML_FIELD_BOOL("shared", CYAML_FLAG_OPTIONAL, static_pool_t, shared),
+    CYAML_FIELD_STRING_PTR("shared", STATIC_OPT, static_pool_t, sharing, 1,
+                           10),
     CYAML_FIELD_SEQUENCE("workers", STATIC_OPT, static_pool_t, workers,
                          &static_worker_value, 0, BK_TABLE_MAX_WORKERS),
     CYAML_FIELD_END
@@ -249,6 +252,12 @@ static_check_pool(static_file_t *f, unsigned i, bk_err_t *err)
         }
     }
 
+    if (static_check_shared(p) != 0) {
+        snprintf(at, sizeof(at), "pools.%u.shared", i);
+        return bk_yaml_err(f->yaml, err, at, "must be true, false or how "
+                           "many allocations a worker takes: 2 to 100000");
+    }
+
     for (j = 0; j < p->workers_count; j++) {
         if (static_check_worker(f, i, j, err) != 0) {
             return -1;
@@ -256,6 +265,32 @@ static_check_pool(static_file_t *f, unsigned i, bk_err_t *err)
     }
 
     return 0;
+}
+
+
+static int
+static_check_shared(static_pool_t *p)
+{
+    char           *end;
+    const char     *s = p->sharing;
+    unsigned long   n;
+
+    if (s == NULL || strcmp(s, "false") == 0 || strcmp(s, "no") == 0) {
+        p->shared = 0;
+        return 0;
+    }
+
+    if (strcmp(s, "true") == 0 || strcmp(s, "yes") == 0) {
+        p->shared = 1;
+        return 0;
+    }
+
+    /* 1 would be read as "is shared", and meant as "one each" */
+    n = strtoul(s, &end, 10);
+    p->shared = (int) n;
+
+    return s[0] >= '1' && s[0] <= '9' && *end == '\0' && n >= 2
+           && n <= STATIC_SHARED_MAX ? 0 : -1;
 }
 
 

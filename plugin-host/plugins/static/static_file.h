@@ -19,7 +19,8 @@ typedef struct {
 
 typedef struct {
     char             *name;
-    int               shared;
+    char             *sharing;      /* true, false or a number */
+    int               shared;       /* the same as in bk_pool_info_t */
     static_worker_t  *workers;
     unsigned          workers_count;
 } static_pool_t;

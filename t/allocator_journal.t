@@ -24,8 +24,8 @@ my @bad = (
     ['foreign', sub { sql('CREATE TABLE x (y)') },
         qr/is not a journal of this program/],
     ['newer', sub { sql('PRAGMA application_id = 1112229706;'
-        . 'PRAGMA user_version = 3; CREATE TABLE x (y)') },
-        qr/has format 3, and this program knows 2/],
+        . 'PRAGMA user_version = 4; CREATE TABLE x (y)') },
+        qr/has format 4, and this program knows 3/],
 );
 
 plan tests => 4 * @bad + 21;

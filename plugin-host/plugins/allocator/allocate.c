@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "journal_wait.h"
 
 
 #define BK_FAILURES_MAX  3
@@ -232,7 +233,7 @@ bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c, bk_err_t *err)
     w->row.answered = c->state == BK_WORKER_READY;
 
     if (bk_allocate_cert(w, key_hash, err) != 0
-        || bk_journal_insert(a->journal, &w->row, err) != 0)
+        || bk_wait_insert(a->journal, &w->row, err) != 0)
     {
         return -1;
     }
@@ -248,7 +249,7 @@ bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c, bk_err_t *err)
     };
 
     if (h->alloc_put(h, &info, err) != 0) {
-        (void) bk_journal_end(a->journal, w->row.hash, BK_ALLOC_FAILED,
+        (void) bk_wait_end(a->journal, w->row.hash, BK_ALLOC_FAILED,
                               err->text, now, NULL);
         return -1;
     }
@@ -371,7 +372,7 @@ bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info)
     bk_err_t  err;
 
     if (!w->row.answered
-        && bk_journal_answered(w->a->journal, w->row.hash, &err) != 0)
+        && bk_wait_answered(w->a->journal, w->row.hash, &err) != 0)
     {
         (void) bk_allocator_end(w->a, w->row.hash, BK_ALLOC_RELEASED,
                                 "it could not be journalled", NULL);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "journal_wait.h"
 
 
 #define BK_PRUNE_EVERY  BK_HOUR
@@ -169,7 +170,7 @@ bk_allocator_start(void *ctx, bk_err_t *err)
 
     bk_str_copy(dir, sizeof(dir), h->state_dir(h));
 
-    if (bk_journal_open(&a->journal, dir, err) != 0) {
+    if (bk_journal_open(&a->journal, h, dir, err) != 0) {
         return -1;
     }
 
@@ -309,7 +310,7 @@ bk_allocator_end(bk_allocator_t *a, const uint8_t *hash, int state,
 
     h = a->host;
 
-    rc = bk_journal_end(a->journal, hash, state, reason, h->now_ms(h), err);
+    rc = bk_wait_end(a->journal, hash, state, reason, h->now_ms(h), err);
 
     p = bk_restore_find(a, hash);
 
@@ -363,8 +364,6 @@ bk_allocator_flush(void *data)
 }
 
 
-/* One transaction, however many ended at once. */
-
 static int
 bk_allocator_flush_all(bk_allocator_t *a, bk_err_t *err)
 {
@@ -374,24 +373,13 @@ bk_allocator_flush_all(bk_allocator_t *a, bk_err_t *err)
         return 0;
     }
 
-    if (bk_journal_begin(a->journal, err) != 0) {
-        return -1;
-    }
-
-    TAILQ_FOREACH(e, &a->endeds, link) {
-        if (bk_journal_end(a->journal, e->hash, e->state, e->reason,
-                           e->when_ms, err) != 0)
+    while ((e = TAILQ_FIRST(&a->endeds)) != NULL) {
+        if (bk_wait_end(a->journal, e->hash, e->state, e->reason,
+                        e->when_ms, err) != 0)
         {
-            bk_journal_rollback(a->journal);
             return -1;
         }
-    }
 
-    if (bk_journal_commit(a->journal, err) != 0) {
-        return -1;
-    }
-
-    while ((e = TAILQ_FIRST(&a->endeds)) != NULL) {
         TAILQ_REMOVE(&a->endeds, e, link);
         free(e);
     }
@@ -405,21 +393,12 @@ bk_allocator_prune(void *data)
 {
     bk_allocator_t *a = data;
 
-    int               n;
     uint64_t          now;
-    bk_err_t          err;
     const bk_host_t  *h;
 
     h = a->host;
     now = h->now_ms(h);
 
-    n = bk_journal_prune(a->journal, now > a->keep_ms ? now - a->keep_ms : 0,
-                         &err);
-
-    if (n == -1) {
-        h->log(h, BK_LOG_ERROR, "%s", err.text);
-    }
-
-    /* in small bites, so that the loop is not held up */
-    h->timer_set(a->prune, n > 0 ? BK_SECOND : BK_PRUNE_EVERY);
+    bk_journal_prune(a->journal, now > a->keep_ms ? now - a->keep_ms : 0);
+    h->timer_set(a->prune, BK_PRUNE_EVERY);
 }

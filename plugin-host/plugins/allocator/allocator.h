@@ -17,15 +17,12 @@
 
 #include "bk_plugin.h"
 #include "bk_table.h"
+#include "journal.h"
 
 
 #define BK_TOKEN_LEN     43         /* 32 bytes, base64url */
 #define BK_TOKEN_MAX     256        /* of other issuers */
 #define BK_ID_LEN        12
-#define BK_SPKI_MAX      2048       /* an RSA key of 8192 bits has 1062 */
-#define BK_JOB_ID_MAX    128
-#define BK_CLIENT_MAX    128
-#define BK_METADATA_MAX  8192
 #define BK_REASON_MAX    (BK_TABLE_TEXT_LEN - 1)
 
 #define BK_SECOND        UINT64_C(1000)
@@ -41,27 +38,6 @@ typedef struct {
 } bk_buf_t;
 
 
-/* A row of the journal.  state is BK_ALLOC_READY as long as it lives. */
-typedef struct {
-    uint8_t     hash[BK_TABLE_HASH_LEN];
-    uint8_t     spki[BK_SPKI_MAX];
-    size_t      spki_len;
-    char        pool[BK_TABLE_POOL_LEN];
-    char        worker[BK_TABLE_NAME_LEN];
-    char        job_id[BK_JOB_ID_MAX + 1];
-    char        client[BK_CLIENT_MAX + 1];
-    char        idempotency[BK_JOB_ID_MAX + 1];
-    char        reason[BK_TABLE_TEXT_LEN];
-    const char *metadata;           /* JSON text or NULL; not read back */
-    uint64_t    created_ms;
-    uint64_t    expires_ms;
-    uint64_t    changed_ms;
-    int         state;
-    int         answered;           /* somebody has its token, or soon will */
-} bk_row_t;
-
-
-typedef struct bk_journal_s    bk_journal_t;
 typedef struct bk_allocator_s  bk_allocator_t;
 typedef struct bk_waiter_s     bk_waiter_t;
 typedef struct bk_pending_s    bk_pending_t;
@@ -237,47 +213,6 @@ void bk_buf_bool(bk_buf_t *b, const char *key, int value);
 void bk_buf_time(bk_buf_t *b, const char *key, uint64_t ms);
 void bk_buf_base64(bk_buf_t *b, const char *key, bk_str_t data);
 void bk_buf_free(bk_buf_t *b);
-
-/*
- * journal.c: the only user of SQLite.  Each call is one transaction that is
- * on the disk when it returns, but inside begin/commit.  find: 1, 0 or -1.
- */
-int bk_journal_open(bk_journal_t **j, const char *dir, bk_err_t *err);
-void bk_journal_close(bk_journal_t **j);
-int bk_journal_insert(bk_journal_t *j, const bk_row_t *row, bk_err_t *err);
-int bk_journal_end(bk_journal_t *j, const uint8_t *hash, int state,
-    const char *reason, uint64_t now_ms, bk_err_t *err);
-int bk_journal_extend(bk_journal_t *j, const uint8_t *hash,
-    uint64_t expires_ms, uint64_t now_ms, bk_err_t *err);
-
-/*
- * An allocation is written before its worker is ready and answered after: of
- * one that was not, nobody has the token, and a restart lets it go.
- */
-int bk_journal_answered(bk_journal_t *j, const uint8_t *hash, bk_err_t *err);
-int bk_journal_find(bk_journal_t *j, const uint8_t *hash, bk_row_t *row,
-    bk_err_t *err);
-/* rows whose hash begins so; at most two; their number or -1 */
-int bk_journal_prefix(bk_journal_t *j, const uint8_t *prefix, size_t len,
-    bk_row_t *row, bk_err_t *err);
-int bk_journal_idempotent(bk_journal_t *j, const char *pool, const char *key,
-    bk_row_t *row, bk_err_t *err);
-typedef int (*bk_row_pt)(const bk_row_t *row, void *data);
-/* live rows, then the ended ones that changed at since_ms or later */
-int bk_journal_each(bk_journal_t *j, uint64_t since_ms, bk_row_pt fn,
-    void *data, bk_err_t *err);
-int bk_journal_begin(bk_journal_t *j, bk_err_t *err);
-int bk_journal_commit(bk_journal_t *j, bk_err_t *err);
-void bk_journal_rollback(bk_journal_t *j);
-/* removes at most some hundred rows; their number or -1 */
-int bk_journal_prune(bk_journal_t *j, uint64_t before_ms, bk_err_t *err);
-
-/* journal_drain.c */
-int bk_journal_drain(bk_journal_t *j, const bk_drain_t *d, bk_err_t *err);
-int bk_journal_undrain(bk_journal_t *j, const char *pool, const char *worker,
-    bk_err_t *err);
-int bk_journal_drained(bk_journal_t *j, void (*fn)(const bk_drain_t *d,
-    void *data), void *data, bk_err_t *err);
 
 /* request.c */
 /* "demo" in "default", or a name with a slash as it is */

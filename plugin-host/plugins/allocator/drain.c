@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "journal_wait.h"
 #include "bk_report.h"
 
 
@@ -30,6 +31,8 @@ typedef struct {
 } bk_users_t;
 
 
+static void bk_drain_loaded(const char *pool, const char *worker,
+    const char *reason, uint64_t since_ms, void *data);
 static void bk_drain_add(const bk_drain_t *d, void *data);
 static int bk_drain_read(bk_str_t body, char *pool, char *reason, int *undo,
     bk_err_t *err);
@@ -52,13 +55,28 @@ static int bk_drain_is(bk_str_t s, const char *name);
 int
 bk_drain_load(bk_allocator_t *a, bk_err_t *err)
 {
-    if (bk_journal_drained(a->journal, bk_drain_add, a, err) != 0) {
+    if (bk_journal_drained(a->journal, bk_drain_loaded, a, err) != 0) {
         return -1;
     }
 
     bk_drain_run(a);
 
     return 0;
+}
+
+
+static void
+bk_drain_loaded(const char *pool, const char *worker, const char *reason,
+    uint64_t since_ms, void *data)
+{
+    bk_drain_t  d;
+
+    d = (bk_drain_t) { .since_ms = since_ms };
+    bk_str_copy(d.pool, sizeof(d.pool), bk_str(pool));
+    bk_str_copy(d.worker, sizeof(d.worker), bk_str(worker));
+    bk_str_copy(d.reason, sizeof(d.reason), bk_str(reason));
+
+    bk_drain_add(&d, data);
 }
 
 
@@ -365,7 +383,7 @@ bk_drain_set(bk_allocator_t *a, const char *pool, const char *worker,
     bk_str_copy(d.worker, sizeof(d.worker), bk_str(worker));
     bk_str_copy(d.reason, sizeof(d.reason), bk_str(reason));
 
-    if (bk_journal_drain(a->journal, &d, err) != 0) {
+    if (bk_wait_drain(a->journal, &d, err) != 0) {
         return -1;
     }
 
@@ -392,7 +410,7 @@ bk_drain_undo(bk_allocator_t *a, const char *pool, const char *worker,
 {
     bk_drain_t  *d;
 
-    if (bk_journal_undrain(a->journal, pool, worker, err) != 0) {
+    if (bk_wait_undrain(a->journal, pool, worker, err) != 0) {
         return -1;
     }
 

@@ -111,6 +111,37 @@ typedef void (*bk_trust_pt)(const char *pool, const char *worker,
 int bk_journal_trusted(bk_journal_t *j, bk_trust_pt fn, void *data,
     bk_err_t *err);
 
+/* Drained workers (journal_drain.c): a restart must not give them out. */
+void bk_journal_drain(bk_journal_t *j, const char *pool, const char *worker,
+    const char *reason, uint64_t since_ms, bk_journal_pt done, void *data);
+void bk_journal_undrain(bk_journal_t *j, const char *pool,
+    const char *worker, bk_journal_pt done, void *data);
+typedef void (*bk_drained_pt)(const char *pool, const char *worker,
+    const char *reason, uint64_t since_ms, void *data);
+int bk_journal_drained(bk_journal_t *j, bk_drained_pt fn, void *data,
+    bk_err_t *err);
+
+/*
+ * How it is doing.  Bucket i of a histogram counts the values of at most
+ * bk_journal_sizes[i] (changes of a transaction) or bk_journal_times[i]
+ * (seconds that it took); the last bucket those above.
+ */
+#define BK_JOURNAL_BUCKETS  10
+extern const double  bk_journal_sizes[BK_JOURNAL_BUCKETS];
+extern const double  bk_journal_times[BK_JOURNAL_BUCKETS];
+
+typedef struct {
+    uint64_t  sizes[BK_JOURNAL_BUCKETS + 1];
+    uint64_t  times[BK_JOURNAL_BUCKETS + 1];
+    uint64_t  batches;
+    uint64_t  changes;          /* the sum of the sizes */
+    double    seconds;          /* the sum of the times */
+    uint64_t  failures;         /* changes that were not written */
+    size_t    waiting;          /* changes under way now */
+} bk_journal_stats_t;
+
+void bk_journal_stats(bk_journal_t *j, bk_journal_stats_t *out);
+
 /* Reading.  find: 1, 0 or -1. */
 int bk_journal_find(bk_journal_t *j, const uint8_t *hash, bk_row_t *row,
     bk_err_t *err);

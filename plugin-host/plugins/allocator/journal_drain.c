@@ -1,79 +1,89 @@
 /*
- * The drained workers in the journal: a restart must not give them out.
+ * Workers in the journal: those that are drained, which a restart must not
+ * give out, and those that one kind of allocations has to itself.
  */
-
-#include <sqlite3.h>
 
 #include "journal_int.h"
 
 
-int
-bk_journal_drain(bk_journal_t *j, const bk_drain_t *d, bk_err_t *err)
+void
+bk_journal_drain(bk_journal_t *j, const char *pool, const char *worker,
+    const char *reason, uint64_t since_ms, bk_journal_pt done, void *data)
 {
-    sqlite3_stmt  *s;
+    const bk_arg_t  args[] = {
+        bk_arg_text(pool),
+        bk_arg_text(worker),
+        bk_arg_text(reason),
+        bk_arg_number(since_ms)
+    };
 
-    s = bk_journal_stmt(j, BK_SQL_DRAIN);
+    bk_journal_ask(j, BK_OP_DRAIN, args, 4, done, data);
+}
 
-    (void) sqlite3_bind_text(s, 1, d->pool, -1, NULL);
-    (void) sqlite3_bind_text(s, 2, d->worker, -1, NULL);
-    (void) sqlite3_bind_text(s, 3, d->reason, -1, NULL);
-    (void) sqlite3_bind_int64(s, 4, (sqlite3_int64) d->since_ms);
 
-    return bk_journal_write(j, s, err);
+void
+bk_journal_undrain(bk_journal_t *j, const char *pool, const char *worker,
+    bk_journal_pt done, void *data)
+{
+    const bk_arg_t  args[] = { bk_arg_text(pool), bk_arg_text(worker) };
+
+    bk_journal_ask(j, BK_OP_UNDRAIN, args, 2, done, data);
 }
 
 
 int
-bk_journal_undrain(bk_journal_t *j, const char *pool, const char *worker,
+bk_journal_drained(bk_journal_t *j, bk_drained_pt fn, void *data,
     bk_err_t *err)
 {
+    int            rc;
+    char           pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
+    char           reason[BK_TABLE_TEXT_LEN];
     sqlite3_stmt  *s;
 
-    s = bk_journal_stmt(j, BK_SQL_UNDRAIN);
+    s = bk_journal_query(j, BK_READ_DRAINED);
 
-    (void) sqlite3_bind_text(s, 1, pool, -1, NULL);
-    (void) sqlite3_bind_text(s, 2, worker, -1, NULL);
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+        bk_journal_text(s, 0, pool, sizeof(pool));
+        bk_journal_text(s, 1, worker, sizeof(worker));
+        bk_journal_text(s, 2, reason, sizeof(reason));
 
-    return bk_journal_write(j, s, err);
+        fn(pool, worker, reason, (uint64_t) sqlite3_column_int64(s, 3), data);
+    }
+
+    return bk_journal_over(j, s, rc, err);
 }
 
 
-/* fn must not write the journal: it collects. */
+void
+bk_journal_trust(bk_journal_t *j, const char *pool, const char *worker,
+    int untrusted, bk_journal_pt done, void *data)
+{
+    const bk_arg_t  args[] = {
+        bk_arg_text(pool),
+        bk_arg_text(worker),
+        bk_arg_number(untrusted != 0)
+    };
+
+    bk_journal_ask(j, BK_OP_TRUST, args, 3, done, data);
+}
+
 
 int
-bk_journal_drained(bk_journal_t *j, void (*fn)(const bk_drain_t *d,
-    void *data), void *data, bk_err_t *err)
+bk_journal_trusted(bk_journal_t *j, bk_trust_pt fn, void *data,
+    bk_err_t *err)
 {
     int            rc;
-    bk_drain_t     d;
+    char           pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
     sqlite3_stmt  *s;
 
-    s = bk_journal_stmt(j, BK_SQL_DRAINED);
+    s = bk_journal_query(j, BK_READ_TRUST);
 
     while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+        bk_journal_text(s, 0, pool, sizeof(pool));
+        bk_journal_text(s, 1, worker, sizeof(worker));
 
-#define BK_COLUMN(n, field)                                                   \
-    bk_str_copy(d.field, sizeof(d.field),                                    \
-                (bk_str_t) { (const char *) sqlite3_column_text(s, n),       \
-                             (size_t) sqlite3_column_bytes(s, n) })
-
-        d = (bk_drain_t) { .applied = 0 };
-        BK_COLUMN(0, pool);
-        BK_COLUMN(1, worker);
-        BK_COLUMN(2, reason);
-        d.since_ms = (uint64_t) sqlite3_column_int64(s, 3);
-
-#undef BK_COLUMN
-
-        fn(&d, data);
+        fn(pool, worker, sqlite3_column_int(s, 2), data);
     }
 
-    if (rc != SQLITE_DONE) {
-        (void) bk_journal_error(j, err);
-        (void) sqlite3_reset(s);
-        return -1;
-    }
-
-    (void) sqlite3_reset(s);
-    return 0;
+    return bk_journal_over(j, s, rc, err);
 }

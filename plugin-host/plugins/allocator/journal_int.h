@@ -1,42 +1,196 @@
-/* What journal.c and journal_open.c share: the only users of SQLite. */
+/*
+ * What the files journal*.c share: the only users of SQLite and of threads.
+ *
+ * The loop's thread has the reader and the list of what was asked for within
+ * this turn; the writer's thread has the connection that writes; between
+ * them are two lists under one lock.  Nothing else is shared.
+ */
 
 #ifndef BK_JOURNAL_INT_H_INCLUDED
 #define BK_JOURNAL_INT_H_INCLUDED
 
+#include <pthread.h>
 #include <sqlite3.h>
+#include <sys/queue.h>
 
 #include "allocator.h"
+#include "journal.h"
 
+
+#define BK_JOURNAL_PATH_MAX  4096
+#define BK_JOURNAL_DAMAGED   "put a good copy back, or move it away to start " \
+                             "without the allocations that it holds"
+
+
+/* What is written; the statements are in journal_apply.c. */
+enum {
+    BK_OP_INSERT = 0,
+    BK_OP_PLACE,
+    BK_OP_ANSWERED,
+    BK_OP_REKEY,
+    BK_OP_EXTEND,
+    BK_OP_END,
+    BK_OP_NOTE,
+    BK_OP_LINE,             /* a note, if the statement before changed a row */
+    BK_OP_TRUST,
+    BK_OP_DRAIN,
+    BK_OP_UNDRAIN,
+    BK_OP_STATEMENTS,
+
+    BK_OP_SYNC = BK_OP_STATEMENTS,
+    BK_OP_BACKUP
+};
 
 enum {
-    BK_SQL_INSERT = 0,
-    BK_SQL_END,
-    BK_SQL_EXTEND,
-    BK_SQL_ANSWERED,
-    BK_SQL_FIND,
-    BK_SQL_PREFIX,
-    BK_SQL_IDEMPOTENT,
-    BK_SQL_LIVE,
-    BK_SQL_ENDED,
-    BK_SQL_PRUNE,
-    BK_SQL_DRAIN,
-    BK_SQL_UNDRAIN,
-    BK_SQL_DRAINED,
-    BK_SQL_COUNT
+    BK_READ_FIND = 0,
+    BK_READ_PREFIX,
+    BK_READ_LIVE,
+    BK_READ_ENDED,
+    BK_READ_HISTORY,
+    BK_READ_DRAINED,
+    BK_READ_TRUST,
+    BK_READ_STATEMENTS
 };
+
+
+/* A parameter of a statement. */
+typedef struct {
+    int          type;      /* SQLITE_INTEGER, SQLITE_TEXT, SQLITE_BLOB */
+    size_t       len;
+    int64_t      number;
+    const void  *data;
+} bk_arg_t;
+
+
+/* Something asked for, with copies of its parameters behind it. */
+typedef struct bk_op_s  bk_op_t;
+
+struct bk_op_s {
+    STAILQ_ENTRY(bk_op_s)  link;
+    bk_journal_pt          done;
+    void                  *data;
+    bk_err_t              *err;     /* NULL: on the disk */
+    size_t                 size;    /* of all of it */
+    int                    kind;
+    unsigned               nargs;
+    bk_arg_t               args[];
+};
+
+STAILQ_HEAD(bk_ops_s, bk_op_s);
+typedef struct bk_ops_s  bk_ops_t;
+
+
+/* A thread that only reads, for one job (journal_check.c). */
+typedef struct {
+    bk_journal_t  *journal;
+    pthread_t      thread;
+    int            running;     /* to be joined */
+    bk_op_t       *op;          /* whose end is told with it */
+    sqlite3       *db;
+} bk_side_t;
 
 
 struct bk_journal_s {
-    sqlite3       *db;
-    sqlite3_stmt  *stmt[BK_SQL_COUNT];
+    const bk_host_t       *host;
+    char                   path[BK_JOURNAL_PATH_MAX];
+
+    /* the loop's */
+    sqlite3               *reader;
+    sqlite3_stmt          *read[BK_READ_STATEMENTS];
+    bk_ops_t               asked;       /* within this turn */
+    bk_timer_t            *turn;        /* its end */
+    bk_watch_t            *watch;
+    int                    wake;        /* eventfd: something is finished */
+    size_t                 bytes;       /* of all that is under way */
+    size_t                 nops;
+    bk_side_t              check;
+    bk_side_t              backup;
+
+    /* the lock's */
+    pthread_mutex_t        lock;
+    pthread_cond_t         work;        /* for the writer */
+    pthread_cond_t         rest;        /* the writer has nothing to do */
+    bk_ops_t               queue;
+    bk_ops_t               finished;
+    int                    busy;
+    int                    stop;        /* also read without it: atomic */
+    int                    damaged;     /* found so by the check */
+    int                    pruning;
+    uint64_t               prune_ms;
+    bk_journal_stats_t     stats;
+
+    /* the writer's */
+    pthread_t              thread;
+    int                    started;
+    sqlite3               *db;
+    sqlite3_stmt          *write[BK_OP_STATEMENTS];
+    sqlite3_stmt          *prune[2];
+    int                    wal_pages;
 };
 
 
-/* journal.c; the columns in the order in which it reads them */
-extern const char *const  bk_journal_sql[BK_SQL_COUNT];
+/* journal_open.c */
+int bk_journal_connect(const char *path, sqlite3 **db, bk_err_t *err);
+int bk_journal_prepare(sqlite3 *db, const char *const *sql,
+    sqlite3_stmt **stmt, int n);
+int bk_journal_refuse(bk_err_t *err, const char *path, const char *what);
+void bk_journal_dir_sync(const char *path);     /* of the folder it is in */
 
-int bk_journal_error(bk_journal_t *j, bk_err_t *err);   /* -1 */
-sqlite3_stmt *bk_journal_stmt(bk_journal_t *j, int n);  /* fit to be bound */
-int bk_journal_write(bk_journal_t *j, sqlite3_stmt *s, bk_err_t *err);
+/* journal_migrate.c */
+#define BK_JOURNAL_SCHEMA  3
+extern const char  bk_journal_schema[];
+int bk_journal_migrate(sqlite3 *db, const char *path, int version,
+    bk_err_t *err);
+
+/* journal_check.c */
+int bk_journal_check(sqlite3 *db, const char *path, int *version,
+    bk_err_t *err);
+/* a large file, beside what goes on */
+int bk_journal_check_start(bk_journal_t *j, bk_err_t *err);
+int bk_journal_number(sqlite3 *db, const char *sql, int64_t *value);
+
+/* journal_read.c */
+extern const char *const  bk_journal_read_sql[BK_READ_STATEMENTS];
+sqlite3_stmt *bk_journal_query(bk_journal_t *j, int n);
+/* after the last step; -1 unless it was SQLITE_DONE */
+int bk_journal_over(bk_journal_t *j, sqlite3_stmt *s, int rc, bk_err_t *err);
+void bk_journal_text(sqlite3_stmt *s, int column, char *buf, size_t size);
+
+/* journal_write.c */
+bk_op_t *bk_journal_op(int kind, const bk_arg_t *args, unsigned nargs,
+    bk_journal_pt done, void *data);
+void bk_journal_push(bk_journal_t *j, bk_op_t *op);
+void bk_journal_ask(bk_journal_t *j, int kind, const bk_arg_t *args,
+    unsigned nargs, bk_journal_pt done, void *data);
+bk_arg_t bk_arg_text(const char *s);
+bk_arg_t bk_arg_blob(const void *data, size_t len);
+bk_arg_t bk_arg_number(uint64_t n);
+
+/* journal_thread.c */
+int bk_journal_thread_start(bk_journal_t *j, bk_err_t *err);
+void bk_journal_thread_stop(bk_journal_t *j);
+void bk_journal_hand_over(bk_journal_t *j);     /* what was asked for */
+void bk_journal_deliver(bk_journal_t *j);       /* what is finished */
+void bk_journal_finish(bk_journal_t *j, bk_op_t *op);   /* by any thread */
+void bk_op_fail(bk_op_t *op, const bk_err_t *err);
+int bk_journal_thread_new(pthread_t *thread, void *(*fn)(void *),
+    void *data, bk_err_t *err);
+
+/* journal_apply.c: on the writer's thread */
+extern const char *const  bk_journal_write_sql[BK_OP_STATEMENTS];
+extern const char *const  bk_journal_prune_sql[2];
+int bk_journal_batch(bk_journal_t *j, bk_ops_t *ops);   /* -1: none of it */
+int bk_journal_prune_some(bk_journal_t *j, uint64_t before_ms);
+int bk_journal_error(sqlite3 *db, bk_err_t *err);       /* -1 */
+
+/* journal_backup.c */
+int bk_journal_copy(sqlite3 *db, const char *path, int replace,
+    const int *stop, bk_err_t *err);
+
+/* journal_check.c: threads that read */
+int bk_journal_side_start(bk_journal_t *j, bk_side_t *side,
+    void *(*fn)(void *), bk_err_t *err);
+void bk_journal_side_wait(bk_side_t *side);
+void bk_journal_side_join(bk_side_t *side);
 
 #endif /* BK_JOURNAL_INT_H_INCLUDED */

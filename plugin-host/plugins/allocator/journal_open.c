@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,93 +17,22 @@
 #include "journal_int.h"
 
 
-#define BK_JOURNAL_APPLICATION  0x424b474a      /* "BKGJ" */
-#define BK_JOURNAL_SCHEMA       2
+/* in the writer's thread, when another program has the file */
+#define BK_JOURNAL_BUSY_MS  1000
 
 
-/* 2: a table more; what is in the other one stays as it is */
-#define BK_JOURNAL_DRAINED                                                    \
-    "CREATE TABLE drained ("                                                 \
-    "  pool     TEXT NOT NULL,"                                              \
-    "  worker   TEXT NOT NULL,"                                              \
-    "  reason   TEXT NOT NULL DEFAULT '',"                                   \
-    "  since_ms INTEGER NOT NULL,"                                           \
-    "  PRIMARY KEY (pool, worker)"                                           \
-    ") STRICT, WITHOUT ROWID;"                                               \
-    "PRAGMA user_version = 2;"                                               \
-    "COMMIT;"
-
-static const char  bk_journal_schema[] =
-    "BEGIN;"
-    "CREATE TABLE allocations ("
-    "  token_hash   BLOB PRIMARY KEY NOT NULL CHECK (length(token_hash) = 32),"
-    "  spki         BLOB NOT NULL,"
-    "  pool         TEXT NOT NULL,"
-    "  worker       TEXT NOT NULL,"
-    "  job_id       TEXT NOT NULL DEFAULT '',"
-    "  requested_by TEXT NOT NULL DEFAULT '',"
-    "  idempotency  TEXT NOT NULL DEFAULT '',"
-    "  metadata     TEXT NOT NULL DEFAULT '',"
-    "  created_ms   INTEGER NOT NULL,"
-    "  expires_ms   INTEGER NOT NULL,"
-    "  state        TEXT NOT NULL CHECK (state IN"
-    "    ('live', 'expired', 'released', 'revoked', 'failed')),"
-    "  reason       TEXT NOT NULL DEFAULT '',"
-    "  changed_ms   INTEGER NOT NULL,"
-    "  answered     INTEGER NOT NULL"
-    ") STRICT, WITHOUT ROWID;"
-    "CREATE INDEX live ON allocations (pool, idempotency)"
-    "  WHERE state = 'live';"
-    "CREATE INDEX ended ON allocations (changed_ms) WHERE state <> 'live';"
-    "PRAGMA application_id = 1112229706;"
-    BK_JOURNAL_DRAINED;
-
-static const char  bk_journal_upgrade[] =
-    "BEGIN IMMEDIATE;"
-    BK_JOURNAL_DRAINED;
-
-
-static int bk_journal_create(const char *dir, const char *path, bk_err_t *err);
-static int bk_journal_refuse(bk_err_t *err, const char *path,
-    const char *what);
-static int bk_journal_check(bk_journal_t *j, const char *path, bk_err_t *err);
-static int bk_journal_number(bk_journal_t *j, const char *sql, int *value);
+static int bk_journal_there(const char *path, bk_err_t *err);
+static int bk_journal_create(const char *path, bk_err_t *err);
+static int bk_journal_open_writer(bk_journal_t *j, bk_err_t *err);
+static int bk_journal_open_reader(bk_journal_t *j, bk_err_t *err);
 
 
 int
-bk_journal_open(bk_journal_t **out, const char *dir, bk_err_t *err)
+bk_journal_open(bk_journal_t **out, const bk_host_t *h, const char *dir,
+    bk_err_t *err)
 {
-    int            i, rc;
-    char           path[4096];
-    struct stat    st;
+    int            rc;
     bk_journal_t  *j;
-
-    rc = snprintf(path, sizeof(path), "%s/journal.db", dir);
-
-    if (rc < 0 || (size_t) rc >= sizeof(path) - 16) {
-        return bk_fail(err, 500, "PathTooLong", NULL,
-                       "the name of the state folder is too long");
-    }
-
-    if (stat(path, &st) != 0) {
-        if (errno != ENOENT) {
-            return bk_fail(err, 500, "JournalUnreadable", NULL, "%s: %s",
-                           path, strerror(errno));
-        }
-
-        if (bk_journal_create(dir, path, err) != 0) {
-            return -1;
-        }
-
-    } else if (st.st_size == 0) {
-        /* ours is renamed into place when it is whole: never empty */
-        return bk_journal_refuse(err, path, "is empty");
-
-    } else if ((st.st_mode & 077) != 0 && chmod(path, 0600) != 0) {
-        return bk_fail(err, 500, "JournalUnreadable", NULL,
-                       "%s: cannot make it private: %s", path,
-                       strerror(errno));
-    }
 
     j = calloc(1, sizeof(bk_journal_t));
 
@@ -112,28 +40,30 @@ bk_journal_open(bk_journal_t **out, const char *dir, bk_err_t *err)
         abort();
     }
 
-    rc = sqlite3_open_v2(path, &j->db,
-                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
-                         | SQLITE_OPEN_PRIVATECACHE, NULL);
+    j->host = h;
+    j->wake = -1;
+    STAILQ_INIT(&j->asked);
+    STAILQ_INIT(&j->queue);
+    STAILQ_INIT(&j->finished);
+    (void) pthread_mutex_init(&j->lock, NULL);
+    (void) pthread_cond_init(&j->work, NULL);
+    (void) pthread_cond_init(&j->rest, NULL);
 
-    if (rc != SQLITE_OK) {
-        (void) bk_fail(err, 500, "JournalUnreadable", NULL, "%s: %s", path,
-                       j->db == NULL ? "no memory" : sqlite3_errmsg(j->db));
+    rc = snprintf(j->path, sizeof(j->path), "%s/journal.db", dir);
+
+    if (rc < 0 || (size_t) rc >= sizeof(j->path) - 16) {
+        (void) bk_fail(err, 500, "PathTooLong", NULL,
+                       "the name of the state folder is too long");
         goto failed;
     }
 
-    if (bk_journal_check(j, path, err) != 0) {
+    if (bk_journal_there(j->path, err) != 0
+        || bk_journal_open_writer(j, err) != 0
+        || bk_journal_open_reader(j, err) != 0
+        || bk_journal_thread_start(j, err) != 0
+        || bk_journal_check_start(j, err) != 0)
+    {
         goto failed;
-    }
-
-    for (i = 0; i < BK_SQL_COUNT; i++) {
-        rc = sqlite3_prepare_v3(j->db, bk_journal_sql[i], -1,
-                                SQLITE_PREPARE_PERSISTENT, &j->stmt[i], NULL);
-
-        if (rc != SQLITE_OK) {
-            (void) bk_journal_refuse(err, path, sqlite3_errmsg(j->db));
-            goto failed;
-        }
     }
 
     *out = j;
@@ -146,16 +76,45 @@ failed:
 }
 
 
+static int
+bk_journal_there(const char *path, bk_err_t *err)
+{
+    struct stat  st;
+
+    if (stat(path, &st) != 0) {
+        if (errno != ENOENT) {
+            return bk_fail(err, 500, "JournalUnreadable", NULL, "%s: %s",
+                           path, strerror(errno));
+        }
+
+        return bk_journal_create(path, err);
+    }
+
+    if (st.st_size == 0) {
+        /* ours is renamed into place when it is whole: never empty */
+        return bk_journal_refuse(err, path, "is empty");
+    }
+
+    if ((st.st_mode & 077) != 0 && chmod(path, 0600) != 0) {
+        return bk_fail(err, 500, "JournalUnreadable", NULL,
+                       "%s: cannot make it private: %s", path,
+                       strerror(errno));
+    }
+
+    return 0;
+}
+
+
 /*
  * A new journal is made beside its place and renamed when it is whole, so
  * that one which is there is either good or damaged, and never half made.
  */
 
 static int
-bk_journal_create(const char *dir, const char *path, bk_err_t *err)
+bk_journal_create(const char *path, bk_err_t *err)
 {
     int       fd, rc;
-    char      tmp[4096 + sizeof("-wal")];
+    char      tmp[BK_JOURNAL_PATH_MAX + 8];
     sqlite3  *db;
 
     (void) snprintf(tmp, sizeof(tmp), "%s-wal", path);
@@ -202,127 +161,193 @@ bk_journal_create(const char *dir, const char *path, bk_err_t *err)
                        strerror(errno));
     }
 
+    bk_journal_dir_sync(path);
+
+    return 0;
+}
+
+
+void
+bk_journal_dir_sync(const char *path)
+{
+    int    fd;
+    char  *slash, dir[BK_JOURNAL_PATH_MAX + 8];
+
+    (void) snprintf(dir, sizeof(dir), "%s", path);
+    slash = strrchr(dir, '/');
+
+    if (slash == NULL) {
+        return;
+    }
+
+    *slash = '\0';
     fd = open(dir, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
 
     if (fd != -1) {
         (void) fsync(fd);
         (void) close(fd);
     }
-
-    return 0;
 }
 
 
-static int
+int
 bk_journal_refuse(bk_err_t *err, const char *path, const char *what)
 {
-    return bk_fail(err, 500, "JournalDamaged",
-                   "put a good copy back, or move it away to start without "
-                   "the allocations that it holds", "%s %s", path, what);
+    return bk_fail(err, 500, "JournalDamaged", BK_JOURNAL_DAMAGED, "%s %s",
+                   path, what);
 }
 
 
-static int
-bk_journal_check(bk_journal_t *j, const char *path, bk_err_t *err)
+/* Each connection is used by one thread at a time. */
+
+int
+bk_journal_connect(const char *path, sqlite3 **db, bk_err_t *err)
 {
-    int            rc, application, version;
-    char           text[128];
-    sqlite3_stmt  *s;
+    int  rc;
 
-    if (bk_journal_number(j, "PRAGMA application_id", &application) != 0
-        || bk_journal_number(j, "PRAGMA user_version", &version) != 0)
-    {
-        (void) snprintf(text, sizeof(text), "cannot be read: %s",
-                        sqlite3_errmsg(j->db));
-        return bk_journal_refuse(err, path, text);
-    }
-
-    if (application != BK_JOURNAL_APPLICATION) {
-        return bk_journal_refuse(err, path,
-                                 "is not a journal of this program");
-    }
-
-    if (version < 1 || version > BK_JOURNAL_SCHEMA) {
-        return bk_fail(err, 500, "JournalVersion",
-                       "install the version that wrote it, or a newer one",
-                       "%s has format %d, and this program knows %d", path,
-                       version, BK_JOURNAL_SCHEMA);
-    }
-
-    /* stops at the first fault; "ok" is the only row of a good file */
-    rc = sqlite3_prepare_v2(j->db, "PRAGMA quick_check(1)", -1, &s, NULL);
-
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_step(s);
-        (void) snprintf(text, sizeof(text), "is damaged: %s",
-                        rc == SQLITE_ROW
-                        ? (const char *) sqlite3_column_text(s, 0)
-                        : sqlite3_errmsg(j->db));
-        (void) sqlite3_finalize(s);
-
-        if (rc != SQLITE_ROW || strcmp(text, "is damaged: ok") != 0) {
-            return bk_journal_refuse(err, path, text);
-        }
-    }
-
-    rc = sqlite3_exec(j->db, "PRAGMA journal_mode = WAL;"
-                             "PRAGMA synchronous = FULL;"
-                             "PRAGMA trusted_schema = OFF;"
-                             "PRAGMA secure_delete = OFF;",
-                      NULL, NULL, NULL);
-
-    if (rc == SQLITE_OK && version < BK_JOURNAL_SCHEMA) {
-        /* one transaction: it has the old format or the new one */
-        rc = sqlite3_exec(j->db, bk_journal_upgrade, NULL, NULL, NULL);
-    }
+    rc = sqlite3_open_v2(path, db,
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
+                         | SQLITE_OPEN_PRIVATECACHE, NULL);
 
     if (rc != SQLITE_OK) {
-        (void) snprintf(text, sizeof(text), "cannot be written: %s",
-                        sqlite3_errmsg(j->db));
-        return bk_journal_refuse(err, path, text);
-    }
-
-    return 0;
-}
-
-
-static int
-bk_journal_number(bk_journal_t *j, const char *sql, int *value)
-{
-    int            rc;
-    sqlite3_stmt  *s;
-
-    if (sqlite3_prepare_v2(j->db, sql, -1, &s, NULL) != SQLITE_OK) {
+        (void) bk_fail(err, 500, "JournalUnreadable", NULL, "%s: %s", path,
+                       *db == NULL ? "no memory" : sqlite3_errmsg(*db));
+        (void) sqlite3_close(*db);
+        *db = NULL;
         return -1;
     }
 
-    rc = sqlite3_step(s);
+    return 0;
+}
 
-    if (rc == SQLITE_ROW) {
-        *value = sqlite3_column_int(s, 0);
+
+int
+bk_journal_prepare(sqlite3 *db, const char *const *sql, sqlite3_stmt **stmt,
+    int n)
+{
+    int  i;
+
+    for (i = 0; i < n; i++) {
+        if (sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
+                               &stmt[i], NULL)
+            != SQLITE_OK)
+        {
+            return -1;
+        }
     }
 
-    (void) sqlite3_finalize(s);
+    return 0;
+}
 
-    return rc == SQLITE_ROW ? 0 : -1;
+
+static int
+bk_journal_open_writer(bk_journal_t *j, bk_err_t *err)
+{
+    int   version;
+    char  text[128];
+
+    if (bk_journal_connect(j->path, &j->db, err) != 0
+        || bk_journal_check(j->db, j->path, &version, err) != 0)
+    {
+        return -1;
+    }
+
+    if (sqlite3_exec(j->db, "PRAGMA journal_mode = WAL;"
+                            "PRAGMA synchronous = FULL;"
+                            "PRAGMA wal_autocheckpoint = 0;"
+                            "PRAGMA journal_size_limit = 67108864;"
+                            "PRAGMA cache_size = -8192;"
+                            "PRAGMA trusted_schema = OFF;"
+                            "PRAGMA secure_delete = OFF;",
+                     NULL, NULL, NULL)
+        != SQLITE_OK)
+    {
+        (void) snprintf(text, sizeof(text), "cannot be written: %s",
+                        sqlite3_errmsg(j->db));
+        return bk_journal_refuse(err, j->path, text);
+    }
+
+    if (version < BK_JOURNAL_SCHEMA) {
+        j->host->log(j->host, BK_LOG_INFO, "%s: bringing format %d to %d, "
+                     "with a copy in journal.db.v%d", j->path, version,
+                     BK_JOURNAL_SCHEMA, version);
+    }
+
+    if (bk_journal_migrate(j->db, j->path, version, err) != 0) {
+        return -1;
+    }
+
+    if (bk_journal_prepare(j->db, bk_journal_write_sql, j->write,
+                           BK_OP_STATEMENTS)
+        != 0
+        || bk_journal_prepare(j->db, bk_journal_prune_sql, j->prune, 2) != 0)
+    {
+        return bk_journal_refuse(err, j->path, sqlite3_errmsg(j->db));
+    }
+
+    (void) sqlite3_busy_timeout(j->db, BK_JOURNAL_BUSY_MS);
+
+    return 0;
+}
+
+
+static int
+bk_journal_open_reader(bk_journal_t *j, bk_err_t *err)
+{
+    if (bk_journal_connect(j->path, &j->reader, err) != 0) {
+        return -1;
+    }
+
+    if (sqlite3_exec(j->reader, "PRAGMA query_only = ON;"
+                                "PRAGMA trusted_schema = OFF;"
+                                "PRAGMA wal_autocheckpoint = 0;",
+                     NULL, NULL, NULL)
+        != SQLITE_OK
+        || bk_journal_prepare(j->reader, bk_journal_read_sql, j->read,
+                              BK_READ_STATEMENTS)
+           != 0)
+    {
+        return bk_journal_refuse(err, j->path, sqlite3_errmsg(j->reader));
+    }
+
+    return 0;
 }
 
 
 void
-bk_journal_close(bk_journal_t **j)
+bk_journal_close(bk_journal_t **jp)
 {
-    int  i;
+    int            i;
+    bk_journal_t  *j;
 
-    if (*j == NULL) {
+    j = *jp;
+
+    if (j == NULL) {
         return;
     }
 
-    for (i = 0; i < BK_SQL_COUNT; i++) {
-        (void) sqlite3_finalize((*j)->stmt[i]);
+    *jp = NULL;
+
+    bk_journal_thread_stop(j);
+
+    for (i = 0; i < BK_READ_STATEMENTS; i++) {
+        (void) sqlite3_finalize(j->read[i]);
     }
 
-    (void) sqlite3_close((*j)->db);
+    (void) sqlite3_close(j->reader);
 
-    free(*j);
-    *j = NULL;
+    for (i = 0; i < BK_OP_STATEMENTS; i++) {
+        (void) sqlite3_finalize(j->write[i]);
+    }
+
+    (void) sqlite3_finalize(j->prune[0]);
+    (void) sqlite3_finalize(j->prune[1]);
+
+    /* the last connection: what the log holds goes into the file */
+    (void) sqlite3_close(j->db);
+
+    (void) pthread_cond_destroy(&j->rest);
+    (void) pthread_cond_destroy(&j->work);
+    (void) pthread_mutex_destroy(&j->lock);
+    free(j);
 }

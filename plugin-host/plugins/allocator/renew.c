@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "journal_wait.h"
 
 
 static int bk_renew_allowed(bk_allocator_t *a, const uint8_t *hash,
@@ -156,7 +157,7 @@ bk_renew_extend(bk_allocator_t *a, bk_row_t *row, char *token, bk_buf_t *b,
     bk_buf_base64(b, "clientCert", cert.cert);
     bk_buf_add(b, "}\n", 2);
 
-    if (bk_journal_extend(a->journal, row->hash, row->expires_ms,
+    if (bk_wait_extend(a->journal, row->hash, row->expires_ms,
                           h->now_ms(h), err) != 0)
     {
         return -1;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "journal_wait.h"
 
 
 #define BK_CSR_MAX  16384
@@ -149,7 +150,7 @@ bk_request_idempotent(bk_allocator_t *a, const bk_waiter_t *w,
         }
     }
 
-    n = bk_journal_idempotent(a->journal, w->row.pool, w->row.idempotency,
+    n = bk_wait_idempotent(a->journal, w->row.pool, w->row.idempotency,
                               &row, err);
 
     if (n == 1) {

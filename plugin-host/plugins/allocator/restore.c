@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "journal_wait.h"
 
 
 #define BK_RESTORE_SNAPSHOT  (10 * BK_SECOND)
@@ -213,7 +214,7 @@ bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
     if (p->row.expires_ms <= now) {
         p->row.state = BK_ALLOC_EXPIRED;
 
-        if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_EXPIRED, "",
+        if (bk_wait_end(a->journal, p->row.hash, BK_ALLOC_EXPIRED, "",
                            now, &err) != 0)
         {
             h->log(h, BK_LOG_ERROR, "%s", err.text);
@@ -230,7 +231,7 @@ bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
         bk_str_copy(p->row.reason, sizeof(p->row.reason),
                     BK_STR("it was never answered"));
 
-        if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_RELEASED,
+        if (bk_wait_end(a->journal, p->row.hash, BK_ALLOC_RELEASED,
                            p->row.reason, now, &err) != 0)
         {
             h->log(h, BK_LOG_ERROR, "%s", err.text);
@@ -247,7 +248,7 @@ bk_restore_one(bk_allocator_t *a, bk_pending_t *p)
         /* it ended in the table and we died before the journal heard */
         bk_str_copy(reason, sizeof(reason), info.reason);
 
-        return bk_journal_end(a->journal, p->row.hash, info.state, reason,
+        return bk_wait_end(a->journal, p->row.hash, info.state, reason,
                               now, &err) == 0;
     }
 
@@ -286,7 +287,7 @@ bk_restore_fail(bk_allocator_t *a, bk_pending_t *p, const char *why)
     h->log(h, BK_LOG_WARN, "allocation %s: cannot be put back: %s",
            bk_token_id(p->row.hash, id), why);
 
-    if (bk_journal_end(a->journal, p->row.hash, BK_ALLOC_FAILED,
+    if (bk_wait_end(a->journal, p->row.hash, BK_ALLOC_FAILED,
                        p->row.reason, h->now_ms(h), &err) != 0)
     {
         h->log(h, BK_LOG_ERROR, "%s", err.text);

@@ -56,6 +56,7 @@ typedef struct {
     uint64_t    expires_ms;
     uint64_t    changed_ms;
     uint64_t    ttl_ms;             /* from when it has a worker */
+    uint64_t    max_ttl_ms;         /* of its rule; 0: none */
     uint32_t    concurrency;        /* of its rule; 0: none */
     int         priority;
     int         untrusted;

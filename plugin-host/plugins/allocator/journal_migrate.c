@@ -5,8 +5,8 @@
  *   1  allocations
  *   2  drained
  *   3  allocations: numbered in the order of their making (the queue's),
- *      owner, rule, cache_key, arch, nonce, ttl_ms, concurrency, priority,
- *      untrusted; history; trust
+ *      owner, rule, cache_key, arch, nonce, ttl_ms, max_ttl_ms,
+ *      concurrency, priority, untrusted; history; trust
  */
 
 #include <stdio.h>
@@ -34,6 +34,7 @@
     "  created_ms   INTEGER NOT NULL,"                                       \
     "  expires_ms   INTEGER NOT NULL,"                                       \
     "  ttl_ms       INTEGER NOT NULL DEFAULT 0,"                             \
+    "  max_ttl_ms   INTEGER NOT NULL DEFAULT 0,"                             \
     "  concurrency  INTEGER NOT NULL DEFAULT 0,"                             \
     "  priority     INTEGER NOT NULL DEFAULT 0,"                             \
     "  untrusted    INTEGER NOT NULL DEFAULT 0,"                             \

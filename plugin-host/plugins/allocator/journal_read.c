@@ -13,7 +13,8 @@
 #define BK_JOURNAL_COLUMNS                                                    \
     "token_hash, spki, nonce, pool, worker, job_id, requested_by, owner, "   \
     "rule, cache_key, arch, idempotency, reason, created_ms, expires_ms, "   \
-    "changed_ms, ttl_ms, concurrency, priority, untrusted, answered, state"
+    "changed_ms, ttl_ms, concurrency, priority, untrusted, answered, state, "  \
+    "max_ttl_ms"
 
 
 const char *const  bk_journal_read_sql[BK_READ_STATEMENTS] = {
@@ -151,6 +152,8 @@ bk_journal_row(sqlite3_stmt *s, bk_row_t *row)
     row->priority = sqlite3_column_int(s, 18);
     row->untrusted = sqlite3_column_int(s, 19);
     row->answered = sqlite3_column_int(s, 20);
+
+    row->max_ttl_ms = (uint64_t) sqlite3_column_int64(s, 22);
 
     bk_journal_text(s, 21, state, sizeof(state));
     row->state = bk_journal_state(state, row->worker);

@@ -151,7 +151,8 @@ bk_journal_insert(bk_journal_t *j, const bk_row_t *row, bk_journal_pt done,
         bk_arg_number(row->concurrency),
         bk_arg_number((uint64_t) (int64_t) row->priority),
         bk_arg_number(row->untrusted != 0),
-        bk_arg_number(row->answered != 0)
+        bk_arg_number(row->answered != 0),
+        bk_arg_number(row->max_ttl_ms)
     };
 
     bk_journal_ask(j, BK_OP_INSERT, args, sizeof(args) / sizeof(args[0]),

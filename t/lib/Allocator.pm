@@ -67,7 +67,7 @@ sub fake_pool {
     my $command = join ', ', map { "\"$_\"" } $^X,
         '%%ROOT%%/t/lib/fake_buildkitd.pl', '--port', '{port}', '--cert',
         '{cert}', '--key', '{key}', '--ca', '{ca}', '--mode',
-        "%%DIR%%/$file", '--name', '{name}';
+        "%%DIR%%/$file", '--name', '{name}', '--root', '{root}';
 
     return '{name: process, options: {' . join(', ',
         map { "$_: $options{$_}" } sort keys %options)

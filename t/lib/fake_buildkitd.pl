@@ -4,7 +4,9 @@
 # h2, and grpc-status 0 for whatever is called.
 #
 #   fake_buildkitd.pl --port P --cert F --key F --ca F --mode FILE [--name N]
+#       [--root DIR]
 #
+# A call with a message is taken for Prune: it is noted, DIR/cache removed.
 # FILE is read at the start and before each answer; it holds one word and
 # perhaps a number: ok; exit N (at the start); late N (seconds until it
 # listens); grpc N (that status); mute (takes connections, says nothing);
@@ -17,7 +19,7 @@ use Getopt::Long;
 use IO::Socket::SSL;
 
 my %o;
-GetOptions(\%o, qw(port=i cert=s key=s ca=s mode=s name=s)) or exit 2;
+GetOptions(\%o, qw(port=i cert=s key=s ca=s mode=s name=s root=s)) or exit 2;
 $| = 1;
 $SIG{PIPE} = 'IGNORE';
 
@@ -88,9 +90,10 @@ sub serve {
 
     while (1) {
         my ($hi, $lo, $type, $flags, $id) = unpack 'CnCCN', get($client, 9);
-        get($client, $hi << 16 | $lo);
+        my $payload = get($client, $hi << 16 | $lo);
         print $client frame(4, 1, 0, '') if $type == 4 && !($flags & 1);
         next if $type != 0 || !($flags & 1);
+        prune(substr $payload, 5) if length $payload > 5;
 
         my $status = $mode eq 'grpc' ? $n : 0;
         print $client frame(1, 5, $id, "\x88" . field('content-type',
@@ -101,6 +104,14 @@ sub serve {
         1 while sysread $client, my $some, 4096;
         return;
     }
+}
+
+
+sub prune {
+    my ($message) = @_;
+
+    unlink "$o{root}/cache";
+    print 'asked to prune: ', unpack('H*', $message), "\n";
 }
 
 

@@ -9,6 +9,9 @@
 
 /* the rest of the plugin, which is not called here */
 #pragma weak bk_adopt_note
+#pragma weak bk_keep_measure
+#pragma weak bk_keep_needed
+#pragma weak bk_keep_prune
 #pragma weak bk_output_trim
 #pragma weak bk_probe_free
 #pragma weak bk_probe_start

@@ -1,7 +1,8 @@
 /*
  * Does a worker work?  TCP, TLS with its certificate verified and its name
  * looked at, HTTP/2, and one real call that any buildkitd answers
- * (Control/ListWorkers) with grpc-status 0: what a build needs.
+ * (Control/ListWorkers) with grpc-status 0: what a build needs.  The same
+ * way it is asked to prune its cache.
  *
  * A state machine on the host's loop: no call here waits, and the one
  * deadline of a probe covers all of it.
@@ -25,10 +26,16 @@
 
 #define BK_PROBE_CERT_LIFE  (UINT64_C(7) * 24 * 3600 * BK_SECOND)
 #define BK_PROBE_CERT_NEW   (UINT64_C(24) * 3600 * BK_SECOND)
+#define BK_GRPC_HEAD        5
+#define BK_PRUNE_MAX        (64 << 20)  /* bytes: a record for each that goes */
 
 
 static X509 *bk_probe_read_cert(bk_str_t pem);
 static int bk_probe_use(SSL_CTX *ctx, const bk_cert_t *cert);
+static bk_probe_t *bk_probe_new(bk_process_t *p, const char *tls_name,
+    const char *path, bk_probe_pt done, void *data);
+static bk_probe_t *bk_probe_begin(bk_probe_t *b, uint16_t port,
+    uint64_t timeout_ms);
 static int bk_probe_connect(bk_probe_t *b, uint16_t port);
 static void bk_probe_late(void *data);
 static void bk_probe_over(bk_probe_t *b);
@@ -150,7 +157,55 @@ bk_probe_t *
 bk_probe_start(bk_process_t *p, const char *tls_name, uint16_t port,
     uint64_t timeout_ms, bk_probe_pt done, void *data)
 {
-    bk_err_t     err;
+    bk_probe_t  *b;
+
+    b = bk_probe_new(p, tls_name, "/moby.buildkit.v1.Control/ListWorkers",
+                     done, data);
+
+    return bk_probe_begin(b, port, timeout_ms);
+}
+
+
+/*
+ * PruneRequest.minFreeSpace, field 6, a varint; buildkitd before 0.17 does
+ * not know it and removes all that is not in use.
+ */
+
+bk_probe_t *
+bk_probe_prune(bk_process_t *p, const char *tls_name, uint16_t port,
+    uint64_t free_bytes, uint64_t timeout_ms, bk_probe_pt done, void *data)
+{
+    uint8_t     *out;
+    bk_probe_t  *b;
+
+    b = bk_probe_new(p, tls_name, "/moby.buildkit.v1.Control/Prune", done,
+                     data);
+    b->max = BK_PRUNE_MAX;
+
+    if (free_bytes != 0) {
+        out = b->body + BK_GRPC_HEAD;
+        *out++ = 6 << 3;
+
+        for ( /* void */ ; free_bytes > 0x7f; free_bytes >>= 7) {
+            *out++ = (uint8_t) (free_bytes | 0x80);
+        }
+
+        *out++ = (uint8_t) free_bytes;
+
+        b->body_len = (size_t) (out - b->body);
+        b->body[BK_GRPC_HEAD - 1] = (uint8_t) (b->body_len - BK_GRPC_HEAD);
+    }
+
+    return bk_probe_begin(b, port, timeout_ms);
+}
+
+
+/* With an empty message: not compressed, no bytes. */
+
+static bk_probe_t *
+bk_probe_new(bk_process_t *p, const char *tls_name, const char *path,
+    bk_probe_pt done, void *data)
+{
     bk_probe_t  *b;
 
     b = calloc(1, sizeof(bk_probe_t));
@@ -163,8 +218,23 @@ bk_probe_start(bk_process_t *p, const char *tls_name, uint16_t port,
     b->done = done;
     b->data = data;
     b->fd = -1;
+    b->path = path;
+    b->body_len = BK_GRPC_HEAD;
+    b->max = BK_PROBE_MAX;
     b->timer = p->host->timer_new(p->host, bk_probe_late, b);
     (void) snprintf(b->name, sizeof(b->name), "%s", tls_name);
+
+    return b;
+}
+
+
+static bk_probe_t *
+bk_probe_begin(bk_probe_t *b, uint16_t port, uint64_t timeout_ms)
+{
+    bk_err_t       err;
+    bk_process_t  *p;
+
+    p = b->p;
 
     if (bk_probe_setup(p, &err) != 0) {
         bk_text_clean(b->error, sizeof(b->error), "%s", err.text);

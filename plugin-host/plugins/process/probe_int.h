@@ -8,6 +8,9 @@
 #include "process.h"
 
 
+#define BK_PROBE_MAX  65536     /* bytes of an answer */
+
+
 enum {
     BK_PROBE_CONNECT = 0,
     BK_PROBE_TLS,
@@ -31,8 +34,11 @@ struct bk_probe_s {
     char              status[8];    /* of HTTP */
     char              grpc[8];
     char              grpc_text[80];
+    const char       *path;
+    uint8_t           body[24];     /* one message of gRPC */
+    size_t            body_len;
+    size_t            max;          /* bytes of an answer */
     size_t            received;
-    int               sent;         /* of the request's five bytes */
     char              error[BK_PROBE_TEXT];
 };
 

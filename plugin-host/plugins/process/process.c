@@ -57,6 +57,13 @@ static const bk_option_t  bk_process_options[] = {
       "a worker must answer within this time" },
     { "probeInterval", BK_OPTION_DURATION, "10s",
       "how often a ready worker is asked whether it works" },
+    { "minWarm", BK_OPTION_INTEGER, "0",
+      "so many workers run, used or not" },
+    { "maxDisk", BK_OPTION_INTEGER, "90",
+      "percent of its disk or inodes; an idle worker above it is pruned; "
+      "0: never" },
+    { "diskInterval", BK_OPTION_DURATION, "30s",
+      "how often it is measured how full the workers' disks are" },
     { "onStop", BK_OPTION_STRING, "leave",
       "what happens to the workers when plugin-host stops: leave or stop" },
     { NULL, 0, NULL, NULL }
@@ -179,6 +186,15 @@ bk_process_configure(void *ctx, const char *key, const char *value,
     } else if (strcmp(key, "probeInterval") == 0) {
         p->probe_ms = strtoull(value, NULL, 10);
 
+    } else if (strcmp(key, "minWarm") == 0) {
+        p->min_warm = strtoull(value, NULL, 10);
+
+    } else if (strcmp(key, "maxDisk") == 0) {
+        p->max_disk = strtoull(value, NULL, 10);
+
+    } else if (strcmp(key, "diskInterval") == 0) {
+        p->disk_ms = strtoull(value, NULL, 10);
+
     } else {
         return bk_fail(err, 400, "UnknownOption", NULL, "no option %s", key);
     }
@@ -279,6 +295,21 @@ bk_process_check(void *ctx, bk_err_t *err)
                        "probeInterval must be at least 100ms");
     }
 
+    if (p->min_warm > p->nworkers) {
+        return bk_fail(err, 400, "BadOption", NULL,
+                       "minWarm is between 0 and the number of workers");
+    }
+
+    if (p->max_disk > 100) {
+        return bk_fail(err, 400, "BadOption", NULL,
+                       "maxDisk is a percentage, 0 to 100");
+    }
+
+    if (p->disk_ms < BK_SECOND / 10) {
+        return bk_fail(err, 400, "BadOption", NULL,
+                       "diskInterval must be at least 100ms");
+    }
+
     if (p->arch[0] == '\0') {
         bk_process_arch(p);
     }
@@ -355,6 +386,7 @@ bk_process_start(void *ctx, bk_err_t *err)
 
     h->snapshot_commit(h);
     bk_process_retire(p);
+    bk_keep_begin(p);
 
     return 0;
 }
@@ -420,6 +452,8 @@ bk_process_destroy(void *ctx)
     bk_process_t *p = ctx;
 
     size_t  i;
+
+    bk_keep_end(p);
 
     for (i = 0; p->workers != NULL && i < p->nworkers; i++) {
         bk_worker_free(&p->workers[i]);

@@ -3,7 +3,8 @@
  *
  * process.c is the plugin, worker.c the life of one worker, spawn.c makes
  * the process and its folder, adopt.c knows a process again after our own
- * restart, probe.c asks it whether it works.  Nothing waits: a process is
+ * restart, probe.c asks it whether it works, keep.c has enough of them running
+ * and their disks not too full.  Nothing waits: a process is
  * watched through its pidfd, a probe is a state machine on the host's loop.
  */
 
@@ -73,6 +74,14 @@ struct bk_worker_s {
     unsigned       port_tries;
     uint64_t       up_since;        /* monotonic */
     uint64_t       retry_at;        /* monotonic; not started before */
+
+    uint32_t       disk;            /* how full, permille; 0: not known */
+    uint32_t       inodes;
+    uint32_t       disk_before;     /* it was pruned */
+    uint64_t       free_wanted;     /* bytes, after it is */
+    uint64_t       pruned_at;       /* monotonic; 0: never */
+    int            to_prune;        /* it was started for that */
+    bk_probe_t    *prune;           /* under way */
 };
 
 
@@ -92,7 +101,12 @@ struct bk_process_s {
     uint64_t          linger_ms;
     uint64_t          start_ms;
     uint64_t          probe_ms;
+    uint64_t          min_warm;
+    uint64_t          max_disk;         /* percent; 0: no limit */
+    uint64_t          disk_ms;
 
+    bk_timer_t       *look;             /* at all disks */
+    bk_timer_t       *warm;             /* are enough of them running? */
     bk_worker_t      *workers;
     SSL_CTX          *tls;          /* the probes' */
     uint64_t          tls_until_ms;
@@ -145,6 +159,16 @@ void bk_worker_tick(void *data);
 void bk_worker_deadline(void *data);
 void bk_worker_idle(void *data);
 
+int bk_worker_busy(bk_worker_t *w);     /* allocations or connections */
+
+/* keep.c: warm workers, disks */
+void bk_keep_begin(bk_process_t *p);
+void bk_keep_end(bk_process_t *p);
+void bk_keep_soon(bk_process_t *p);     /* fewer may run now */
+int bk_keep_needed(const bk_worker_t *w);   /* not to be stopped when idle */
+void bk_keep_measure(bk_worker_t *w);
+int bk_keep_prune(bk_worker_t *w);      /* 1: it is pruned just now */
+
 /* spawn.c: fills pid, started, pidfd, port */
 int bk_spawn_folder(bk_worker_t *w, bk_err_t *err);
 int bk_spawn(bk_worker_t *w, bk_err_t *err);
@@ -173,6 +197,11 @@ void bk_adopt_ended(bk_worker_t *w, char *text, size_t size, int *taken);
 int bk_probe_setup(bk_process_t *p, bk_err_t *err);
 bk_probe_t *bk_probe_start(bk_process_t *p, const char *tls_name,
     uint16_t port, uint64_t timeout_ms, bk_probe_pt done, void *data);
+/* the same, but asks it to remove what was not used for longest, until so
+ * many bytes are free; 0: all that is not in use */
+bk_probe_t *bk_probe_prune(bk_process_t *p, const char *tls_name,
+    uint16_t port, uint64_t free_bytes, uint64_t timeout_ms, bk_probe_pt done,
+    void *data);
 void bk_probe_free(bk_probe_t **probe);
 
 #endif /* BK_PROCESS_H_INCLUDED */

@@ -92,6 +92,7 @@ bk_worker_free(bk_worker_t *w)
     h = w->p->host;
 
     bk_probe_free(&w->probe);
+    bk_probe_free(&w->prune);
 
     if (w->exit != NULL) {
         h->watch_free(&w->exit);
@@ -232,6 +233,7 @@ bk_worker_want(bk_worker_t *w, int wanted)
         }
 
         bk_worker_used(w);
+        bk_keep_soon(w->p);
         return;
     }
 
@@ -267,6 +269,8 @@ bk_worker_start(bk_worker_t *w)
     const bk_host_t  *h;
 
     h = w->p->host;
+
+    bk_keep_measure(w);
 
     if (bk_spawn(w, &err) != 0) {
         bk_worker_failed(w, err.text);
@@ -357,6 +361,7 @@ bk_worker_gone(bk_worker_t *w)
     h = w->p->host;
 
     bk_probe_free(&w->probe);
+    bk_probe_free(&w->prune);
     h->watch_free(&w->exit);
     h->timer_clear(w->tick);
     h->timer_clear(w->deadline);
@@ -404,6 +409,7 @@ bk_worker_failed(bk_worker_t *w, const char *message)
     if (w->pidfd != -1) {
         w->phase = BK_PHASE_DOWN;
         bk_probe_free(&w->probe);
+        bk_probe_free(&w->prune);
         h->timer_clear(w->tick);
         bk_worker_kill(w, SIGTERM);
         h->timer_set(w->deadline, bk_worker_patience(w));
@@ -419,6 +425,8 @@ bk_worker_failed(bk_worker_t *w, const char *message)
                w->p->pool, w->name, (unsigned long long) delay);
         bk_worker_retry(w);
     }
+
+    bk_keep_soon(w->p);
 }
 
 
@@ -455,6 +463,7 @@ bk_worker_stop(bk_worker_t *w, const char *why)
     h->log(h, BK_LOG_INFO, "worker %s/%s: %s", w->p->pool, w->name, why);
 
     bk_probe_free(&w->probe);
+    bk_probe_free(&w->prune);
     h->timer_clear(w->tick);
 
     w->phase = BK_PHASE_DOWN;

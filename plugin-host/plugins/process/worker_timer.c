@@ -118,6 +118,7 @@ bk_worker_probed(void *data, const char *error)
             h->log(h, BK_LOG_INFO, "worker %s/%s: ready", w->p->pool,
                    w->name);
             bk_worker_put(w, BK_WORKER_READY, "");
+            (void) bk_keep_prune(w);
         }
 
         h->timer_set(w->tick, w->p->probe_ms);
@@ -156,6 +157,17 @@ bk_worker_allocations(bk_worker_t *w)
     }
 
     return info.allocations;
+}
+
+
+int
+bk_worker_busy(bk_worker_t *w)
+{
+    uint32_t  connections;
+
+    (void) bk_worker_lingers(w, &connections);
+
+    return connections > 0 || bk_worker_allocations(w) > 0;
 }
 
 
@@ -240,16 +252,26 @@ bk_worker_idle(void *data)
 {
     bk_worker_t *w = data;
 
-    uint32_t          connections;
     const bk_host_t  *h;
 
     h = w->p->host;
     w->idling = 0;
 
-    (void) bk_worker_lingers(w, &connections);
-
     /* whatever is in the way now will say when it ends */
-    if (bk_worker_allocations(w) > 0 || connections > 0 || w->p->stopping) {
+    if (bk_worker_busy(w) || w->p->stopping) {
+        return;
+    }
+
+    if (bk_keep_needed(w)) {
+        w->idling = 1;
+        h->timer_set(w->idle, w->p->idle_ms);
+        return;
+    }
+
+    bk_keep_measure(w);
+
+    /* not one that is let go: nobody could come again */
+    if (w->wanted && bk_keep_prune(w)) {
         return;
     }
 

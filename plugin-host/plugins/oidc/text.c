@@ -1,0 +1,175 @@
+/* Errors, durations and strings of others: see text.h. */
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "text.h"
+
+
+#define OIDC_CENTURY_MS  UINT64_C(3153600000000)
+
+
+static void oidc_clean(char *text);
+static int oidc_unit(const char **s, uint64_t *ms);
+
+
+int
+oidc_fail(bk_err_t *err, int code, const char *reason, const char *fmt, ...)
+{
+    va_list  args;
+
+    if (err == NULL) {
+        return -1;
+    }
+
+    memset(err, 0, sizeof(bk_err_t));
+    err->code = code;
+    snprintf(err->reason, sizeof(err->reason), "%s", reason);
+
+    va_start(args, fmt);
+    vsnprintf(err->text, sizeof(err->text), fmt, args);
+    va_end(args);
+
+    oidc_clean(err->text);
+
+    return -1;
+}
+
+
+int
+oidc_hint(bk_err_t *err, const char *fmt, ...)
+{
+    va_list  args;
+
+    if (err == NULL) {
+        return -1;
+    }
+
+    va_start(args, fmt);
+    vsnprintf(err->hint, sizeof(err->hint), fmt, args);
+    va_end(args);
+
+    oidc_clean(err->hint);
+
+    return -1;
+}
+
+
+static void
+oidc_clean(char *text)
+{
+    for ( /* void */ ; *text != '\0'; text++) {
+        if ((unsigned char) *text < 0x20 || *text == 0x7f) {
+            *text = ' ';
+        }
+    }
+}
+
+
+int
+oidc_duration_parse(const char *s, uint64_t *ms)
+{
+    uint64_t  n, unit;
+
+    *ms = 0;
+
+    if (strcmp(s, "0") == 0) {
+        return 0;
+    }
+
+    do {
+        if (*s < '0' || *s > '9') {
+            return -1;
+        }
+
+        for (n = 0; *s >= '0' && *s <= '9'; s++) {
+            n = n * 10 + (uint64_t) (*s - '0');
+
+            if (n > OIDC_CENTURY_MS) {
+                return -1;
+            }
+        }
+
+        if (oidc_unit(&s, &unit) != 0 || n > OIDC_CENTURY_MS / unit) {
+            return -1;
+        }
+
+        *ms += n * unit;
+
+    } while (*s != '\0' && *ms <= OIDC_CENTURY_MS);
+
+    return *ms <= OIDC_CENTURY_MS ? 0 : -1;
+}
+
+
+static int
+oidc_unit(const char **s, uint64_t *ms)
+{
+    unsigned  i;
+
+    static const struct {
+        const char  *name;
+        uint64_t     ms;
+    } units[] = {
+        { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 },
+        { "d", 86400000 }
+    };
+
+    for (i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strncmp(*s, units[i].name, strlen(units[i].name)) == 0) {
+            *s += strlen(units[i].name);
+            *ms = units[i].ms;
+            return 0;
+        }
+    }
+
+    return -1;
+}
+
+
+char *
+oidc_duration(uint64_t ms, char buf[OIDC_DURATION])
+{
+    size_t    n = 0;
+    uint64_t  s = ms < 1000 ? 1 : ms / 1000;
+
+    if (s >= 86400) {
+        n += (size_t) snprintf(buf, OIDC_DURATION, "%llud",
+                               (unsigned long long) (s / 86400));
+        s %= 86400;
+    }
+
+    if (s >= 3600) {
+        n += (size_t) snprintf(buf + n, OIDC_DURATION - n, "%uh",
+                               (unsigned) (s / 3600));
+        s %= 3600;
+    }
+
+    if (s >= 60) {
+        n += (size_t) snprintf(buf + n, OIDC_DURATION - n, "%um",
+                               (unsigned) (s / 60));
+        s %= 60;
+    }
+
+    if (s > 0) {
+        (void) snprintf(buf + n, OIDC_DURATION - n, "%us", (unsigned) s);
+    }
+
+    return buf;
+}
+
+
+char *
+oidc_show(const char *s, char buf[OIDC_SHOW])
+{
+    size_t  i;
+
+    for (i = 0; s[i] != '\0' && i < OIDC_SHOW - 4; i++) {
+        buf[i] = s[i] >= 0x20 && s[i] < 0x7f ? s[i] : '?';
+    }
+
+    strcpy(buf + i, s[i] != '\0' ? "..." : "");
+
+    return buf;
+}

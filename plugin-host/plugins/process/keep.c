@@ -203,12 +203,12 @@ bk_keep_measure(bk_worker_t *w)
     inodes = bk_keep_permille((double) (fs.f_files - fs.f_ffree),
                               (double) fs.f_favail);
 
-    /* what is to be free after pruning */
+    /* what is to be free after pruning; buildkitd counts root's share in */
     limit = w->p->max_disk > BK_PRUNE_BELOW
             ? (double) (w->p->max_disk - BK_PRUNE_BELOW) / 100 : 0;
-    w->free_wanted = (uint64_t) ((double) fs.f_frsize * (1 - limit)
-                                 * (double) (fs.f_blocks - fs.f_bfree
-                                             + fs.f_bavail));
+    limit *= (double) (fs.f_blocks - fs.f_bfree + fs.f_bavail);
+    w->free_wanted = (uint64_t) (((double) fs.f_blocks - limit)
+                                 * (double) fs.f_frsize);
 
     if (disk != w->disk || inodes != w->inodes) {
         w->disk = disk;

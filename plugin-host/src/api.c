@@ -77,7 +77,9 @@ bk_api_routes(bk_core_t *core, bk_err_t *err)
         }
     }
 
-    if (bk_api_session_routes(core, err) != 0) {
+    if (bk_api_session_routes(core, err) != 0
+        || bk_api_ca_routes(core, err) != 0)
+    {
         return -1;
     }
 
@@ -395,6 +397,11 @@ bk_api_ready(bk_request_t *r, const bk_request_info_t *info, void *data)
                                         ? "ok" : "waits for first facts"));
     json_object_set_new(checks, "host",
                         json_string(core->stopping ? "is stopping" : "ok"));
+
+    if (core->reload != NULL) {
+        json_object_set_new(checks, "nginx",
+                            json_string(bk_reload_health(core->reload)));
+    }
 
     for (p = bk_plugins_first(core->plugins); p != NULL; p = p->next) {
         json_object_set_new(plugins, p->label,

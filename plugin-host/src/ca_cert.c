@@ -1,9 +1,8 @@
-/* Making certificates with OpenSSL.  See ca_int.h. */
+/* Making certificates with OpenSSL.  See ca_int.h; PEM is in ca_pem.c. */
 
 #include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
-#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -18,6 +17,9 @@
 
 
 #define BK_CA_YEARS      10
+/* Of our own authorities: each old one that is still in use puts one more
+ * certificate between the oldest and what is issued now. */
+#define BK_CA_PATHLEN    "critical,CA:TRUE,pathlen:4"
 #define BK_CA_SKEW       300        /* clocks of clients that are behind */
 #define BK_CA_NAMES_MAX  1024
 #define BK_CA_CSR_MAX    16384
@@ -27,9 +29,10 @@ static X509 *bk_cert_new(EVP_PKEY *key);
 static int bk_cert_times(X509 *cert, const X509 *ca, uint64_t not_after_ms);
 static int bk_cert_name(X509_NAME *name, bk_str_t cn);
 static int bk_cert_add(X509 *cert, X509 *ca, int nid, const char *value);
+static int bk_cert_issuer(X509 *cert, X509 *ca);
 static int bk_cert_san(X509 *cert, bk_str_t names, bk_err_t *err);
 static int bk_cert_san_one(GENERAL_NAMES *list, const char *name);
-static int bk_cert_key_ok(EVP_PKEY *key);
+static int bk_cert_sign(X509 *cert, EVP_PKEY *key);
 
 
 EVP_PKEY *
@@ -66,11 +69,11 @@ bk_ca_self(const char *name, EVP_PKEY *key, bk_err_t *err)
         || X509_time_adj_ex(X509_getm_notAfter(cert), BK_CA_YEARS * 365, 0,
                             NULL) == NULL
         || !bk_cert_add(cert, cert, NID_basic_constraints,
-                        "critical,CA:TRUE,pathlen:0")
+                        BK_CA_PATHLEN)
         || !bk_cert_add(cert, cert, NID_key_usage,
                         "critical,keyCertSign,cRLSign")
         || !bk_cert_add(cert, cert, NID_subject_key_identifier, "hash")
-        || X509_sign(cert, key, EVP_sha256()) == 0)
+        || !bk_cert_sign(cert, key))
     {
         goto failed;
     }
@@ -86,8 +89,58 @@ failed:
 }
 
 
+/*
+ * What a peer that knows only the one before needs to verify what this one
+ * issues.  Its name, its key and its key identifier are of's: it stands
+ * wherever of stands.
+ */
+
 X509 *
-bk_ca_sign(const bk_authority_t *by, const bk_cert_request_t *req,
+bk_ca_cross(const bk_signer_t *by, X509 *of, bk_err_t *err)
+{
+    int              n;
+    X509            *cert;
+    const X509      *ends;
+    X509_EXTENSION  *ext;
+
+    ends = bk_ca_end_ms(of) < bk_ca_end_ms(by->cert) ? of : by->cert;
+    cert = bk_cert_new(X509_get0_pubkey(of));
+
+    if (cert == NULL
+        || !X509_set_subject_name(cert, X509_get_subject_name(of))
+        || !X509_set_issuer_name(cert, X509_get_subject_name(by->cert))
+        || X509_gmtime_adj(X509_getm_notBefore(cert), -BK_CA_SKEW) == NULL
+        || !X509_set1_notAfter(cert, X509_get0_notAfter(ends))
+        || !bk_cert_add(cert, by->cert, NID_basic_constraints, BK_CA_PATHLEN)
+        || !bk_cert_add(cert, by->cert, NID_key_usage,
+                        "critical,keyCertSign,cRLSign"))
+    {
+        goto failed;
+    }
+
+    n = X509_get_ext_by_NID(of, NID_subject_key_identifier, -1);
+    ext = n >= 0 ? X509_get_ext(of, n) : NULL;
+
+    if ((ext != NULL && X509_add_ext(cert, ext, -1) != 1)
+        || !bk_cert_issuer(cert, by->cert)
+        || !bk_cert_sign(cert, by->key))
+    {
+        goto failed;
+    }
+
+    return cert;
+
+failed:
+
+    X509_free(cert);
+    bk_ca_fail(err, "cannot make a cross certificate");
+
+    return NULL;
+}
+
+
+X509 *
+bk_ca_sign(const bk_signer_t *by, const bk_cert_request_t *req,
     EVP_PKEY *key, bk_err_t *err)
 {
     int    server = req->kind == BK_CERT_GATEWAY
@@ -114,8 +167,7 @@ bk_ca_sign(const bk_authority_t *by, const bk_cert_request_t *req,
         || !bk_cert_add(cert, by->cert, NID_ext_key_usage,
                         server ? "serverAuth" : "clientAuth")
         || !bk_cert_add(cert, by->cert, NID_subject_key_identifier, "hash")
-        || !bk_cert_add(cert, by->cert, NID_authority_key_identifier,
-                        "keyid:always"))
+        || !bk_cert_issuer(cert, by->cert))
     {
         bk_ca_fail(err, "cannot make a certificate");
         goto failed;
@@ -125,7 +177,7 @@ bk_ca_sign(const bk_authority_t *by, const bk_cert_request_t *req,
         goto failed;
     }
 
-    if (X509_sign(cert, by->key, EVP_sha256()) == 0) {
+    if (!bk_cert_sign(cert, by->key)) {
         bk_ca_fail(err, "cannot sign a certificate");
         goto failed;
     }
@@ -187,7 +239,7 @@ bk_ca_requested(const bk_cert_request_t *req, bk_err_t *err)
 
     ERR_clear_error();
 
-    if (key == NULL || !bk_cert_key_ok(key)) {
+    if (key == NULL || !bk_ca_key_ok(key)) {
         EVP_PKEY_free(key);
         bk_err_set(err, 400, "BadCsr", "the csr is no signed PEM certificate "
                    "request with a key that is strong enough");
@@ -200,8 +252,8 @@ bk_ca_requested(const bk_cert_request_t *req, bk_err_t *err)
 }
 
 
-static int
-bk_cert_key_ok(EVP_PKEY *key)
+int
+bk_ca_key_ok(const EVP_PKEY *key)
 {
     int  bits = EVP_PKEY_get_bits(key);
 
@@ -305,6 +357,29 @@ bk_cert_add(X509 *cert, X509 *ca, int nid, const char *value)
 }
 
 
+/* Which key signed it, for those who know several; one without an identifier
+ * is found by its name. */
+
+static int
+bk_cert_issuer(X509 *cert, X509 *ca)
+{
+    return X509_get0_subject_key_id(ca) == NULL
+           || bk_cert_add(cert, ca, NID_authority_key_identifier,
+                          "keyid:always");
+}
+
+
+/* Ed25519 has its own digest. */
+
+static int
+bk_cert_sign(X509 *cert, EVP_PKEY *key)
+{
+    return X509_sign(cert, key, EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519
+                                ? NULL : EVP_sha256())
+           > 0;
+}
+
+
 /* Built by hand: a name never becomes a part of OpenSSL's little language. */
 
 static int
@@ -395,87 +470,4 @@ bk_cert_san_one(GENERAL_NAMES *list, const char *name)
     GENERAL_NAME_set0_value(gn, type, s);
 
     return sk_GENERAL_NAME_push(list, gn) > 0;
-}
-
-
-char *
-bk_ca_cert_pem(X509 *cert)
-{
-    BIO   *bio = BIO_new(BIO_s_mem());
-    char  *data, *pem = NULL;
-    long   len;
-
-    if (bio != NULL && PEM_write_bio_X509(bio, cert)) {
-        len = BIO_get_mem_data(bio, &data);
-        pem = strndup(data, (size_t) len);
-    }
-
-    BIO_free(bio);
-
-    return pem;
-}
-
-
-char *
-bk_ca_key_pem(EVP_PKEY *key, size_t *out_len)
-{
-    BIO   *bio = BIO_new(BIO_s_secmem());
-    char  *data, *pem = NULL;
-    long   len;
-
-    if (bio != NULL
-        && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
-    {
-        len = BIO_get_mem_data(bio, &data);
-        pem = strndup(data, (size_t) len);
-        *out_len = (size_t) len;
-    }
-
-    BIO_free(bio);
-
-    return pem;
-}
-
-
-X509 *
-bk_ca_pem_cert(const char *text)
-{
-    BIO   *bio = BIO_new_mem_buf(text, -1);
-    X509  *cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL)
-                              : NULL;
-
-    BIO_free(bio);
-    ERR_clear_error();
-
-    return cert;
-}
-
-
-EVP_PKEY *
-bk_ca_pem_key(const char *text)
-{
-    BIO       *bio = BIO_new_mem_buf(text, -1);
-    /* an empty pass phrase: never ask on a terminal */
-    EVP_PKEY  *key = bio != NULL
-                     ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *) "")
-                     : NULL;
-
-    BIO_free(bio);
-    ERR_clear_error();
-
-    return key;
-}
-
-
-int
-bk_ca_fail(bk_err_t *err, const char *what)
-{
-    char           text[160];
-    unsigned long  e = ERR_get_error();
-
-    ERR_error_string_n(e, text, sizeof(text));
-    ERR_clear_error();
-
-    return bk_err_set(err, 500, "Certificate", "%s: %s", what,
-                      e ? text : "out of memory");
 }

@@ -13,7 +13,7 @@
 #include "err.h"
 
 
-#define BK_CA_FILE_MAX  65536
+#define BK_CA_FILE_MAX  262144
 
 
 static int bk_ca_sync_dir(const char *path);
@@ -49,14 +49,15 @@ bk_ca_dir(const char *path, bk_err_t *err)
 
 
 int
-bk_ca_read(const char *path, char **text, bk_err_t *err)
+bk_ca_read(const char *path, int follow, char **text, bk_err_t *err)
 {
-    int           fd;
-    char         *buf;
-    size_t        len = 0;
-    ssize_t       n;
+    int      fd, e;
+    char    *buf;
+    size_t   len = 0;
+    ssize_t  n;
 
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK
+                    | (follow ? 0 : O_NOFOLLOW));
     if (fd == -1) {
         return bk_err_set(err, errno == ENOENT ? 404 : 500, "NoFile",
                           "%s: %s", path, strerror(errno));
@@ -67,14 +68,26 @@ bk_ca_read(const char *path, char **text, bk_err_t *err)
         abort();
     }
 
-    while (len < BK_CA_FILE_MAX
-           && (n = read(fd, buf + len, BK_CA_FILE_MAX - len)) > 0)
-    {
+    while ((n = read(fd, buf + len, BK_CA_FILE_MAX + 1 - len)) > 0) {
         len += (size_t) n;
+
+        if (len > BK_CA_FILE_MAX) {
+            errno = EFBIG;
+            n = -1;
+            break;
+        }
+    }
+
+    e = errno;
+    close(fd);
+
+    if (n == -1) {
+        explicit_bzero(buf, len);
+        free(buf);
+        return bk_err_set(err, 500, "NoFile", "%s: %s", path, strerror(e));
     }
 
     buf[len] = '\0';
-    close(fd);
     *text = buf;
 
     return 0;
@@ -82,15 +95,15 @@ bk_ca_read(const char *path, char **text, bk_err_t *err)
 
 
 int
-bk_ca_write(const char *path, const char *text, unsigned mode, int replace,
-    bk_err_t *err)
+bk_ca_write(const char *path, const char *text, unsigned mode,
+    unsigned flags, bk_err_t *err)
 {
     int      fd, e;
     char     tmp[PATH_MAX];
     size_t   len = strlen(text);
     ssize_t  n = 0;
 
-    snprintf(tmp, sizeof(tmp), "%s.%d.tmp", path, (int) getpid());
+    snprintf(tmp, sizeof(tmp), "%s.tmp", path);
     (void) unlink(tmp);
 
     fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
@@ -101,7 +114,9 @@ bk_ca_write(const char *path, const char *text, unsigned mode, int replace,
 
     n = write(fd, text, len);
 
-    if (n != (ssize_t) len || fchmod(fd, mode) == -1 || fsync(fd) == -1) {
+    if (n != (ssize_t) len || fchmod(fd, mode) == -1
+        || ((flags & BK_CA_SYNC) && fsync(fd) == -1))
+    {
         if (n >= 0 && n < (ssize_t) len) {
             errno = ENOSPC;
         }
@@ -114,13 +129,13 @@ bk_ca_write(const char *path, const char *text, unsigned mode, int replace,
 
     close(fd);
 
-    if (replace ? rename(tmp, path) : link(tmp, path)) {
+    if ((flags & BK_CA_REPLACE) ? rename(tmp, path) : link(tmp, path)) {
         goto failed;
     }
 
     (void) unlink(tmp);
 
-    if (bk_ca_sync_dir(path) == -1) {
+    if ((flags & BK_CA_SYNC) && bk_ca_sync_dir(path) == -1) {
         goto failed;
     }
 
@@ -133,6 +148,20 @@ failed:
 
     return bk_err_set(err, e == EEXIST ? 409 : 500, "CannotWrite",
                       "cannot write %s: %s", path, strerror(e));
+}
+
+
+/* Over what is there; on the disk when it returns. */
+
+int
+bk_ca_move(const char *from, const char *to, bk_err_t *err)
+{
+    if (rename(from, to) == -1 || bk_ca_sync_dir(to) == -1) {
+        return bk_err_set(err, 500, "CannotWrite", "cannot rename %s to %s: "
+                          "%s", from, to, strerror(errno));
+    }
+
+    return 0;
 }
 
 

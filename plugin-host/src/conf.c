@@ -69,6 +69,10 @@ static const cyaml_schema_field_t  bk_conf_gateway_fields[] = {
                            endpoint, 1, 300),
     CYAML_FIELD_SEQUENCE("names", BK_OPT, bk_conf_gateway_t, names,
                          &bk_conf_string, 0, 16),
+    CYAML_FIELD_SEQUENCE("reload", BK_OPT, bk_conf_gateway_t, reload,
+                         &bk_conf_string, 1, BK_CONF_RELOAD_MAX),
+    CYAML_FIELD_STRING_PTR("reloadTimeout", BK_OPT, bk_conf_gateway_t,
+                           reload_timeout, 1, 32),
     CYAML_FIELD_END
 };
 
@@ -108,6 +112,8 @@ static const cyaml_schema_field_t  bk_conf_fields[] = {
                             bk_conf_http_fields),
     CYAML_FIELD_MAPPING_PTR("gateway", BK_OPT, bk_conf_file_t, gateway,
                             bk_conf_gateway_fields),
+    CYAML_FIELD_MAPPING_PTR("issuer", BK_OPT, bk_conf_file_t, issuer,
+                            bk_conf_issuer_fields),
     CYAML_FIELD_MAPPING_PTR("log", BK_OPT, bk_conf_file_t, log,
                             bk_conf_log_fields),
     CYAML_FIELD_SEQUENCE("plugins", CYAML_FLAG_POINTER, bk_conf_file_t,
@@ -209,7 +215,8 @@ bk_conf_defaults(bk_conf_t *c, bk_err_t *err)
         || bk_conf_absolute(c, "log.file", c->log.file, err) != 0
         || bk_conf_listen(c, "api.listen", f->api, err) != 0
         || bk_conf_listen(c, "metrics.listen", f->metrics, err) != 0
-        || bk_conf_table(c, err) != 0)
+        || bk_conf_table(c, err) != 0
+        || bk_conf_ca(c, err) != 0)
     {
         return -1;
     }

@@ -9,6 +9,7 @@
 
 #include "bk_plugin.h"
 #include "bk_yaml.h"
+#include "ca.h"
 
 
 typedef struct {
@@ -29,7 +30,17 @@ typedef struct {
     char      *endpoint;
     char     **names;
     unsigned   names_count;
+    char     **reload;          /* a command that has nginx read its files */
+    unsigned   reload_count;
+    char      *reload_timeout;
 } bk_conf_gateway_t;
+
+#define BK_CONF_RELOAD_MAX  32      /* words of it */
+
+typedef struct {
+    bk_ca_files_t  *gateway;
+    bk_ca_files_t  *worker;
+} bk_conf_issuer_t;
 
 typedef struct {
     int        level;
@@ -48,6 +59,7 @@ typedef struct {
     bk_conf_http_t    *api;
     bk_conf_http_t    *metrics;
     bk_conf_gateway_t *gateway;
+    bk_conf_issuer_t  *issuer;
     bk_conf_log_t     *log;
     bk_conf_plugin_t  *plugins;
     unsigned           plugins_count;
@@ -63,6 +75,9 @@ typedef struct {
     const char        *reports;
     const char        *endpoint;
     char               names[1024]; /* of the gateway's certificate */
+    const char        *reload[BK_CONF_RELOAD_MAX + 1];  /* NULL-terminated;
+                                       empty: nobody reloads nginx from here */
+    uint64_t           reload_timeout_ms;
     bk_conf_table_t    table;
     uint64_t           keep_ended_ms;
     const char *const *api;
@@ -76,5 +91,9 @@ typedef struct {
 /* Reads and checks the file; an error names file, line and key. */
 int bk_conf_new(bk_conf_t **conf, const char *path, bk_err_t *err);
 void bk_conf_free(bk_conf_t **conf);
+
+/* conf_ca.c; called by it */
+extern const cyaml_schema_field_t  bk_conf_issuer_fields[];
+int bk_conf_ca(bk_conf_t *conf, bk_err_t *err);
 
 #endif /* BK_CONF_H_INCLUDED */

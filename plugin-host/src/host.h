@@ -11,6 +11,7 @@
 #include "httpd.h"
 #include "model.h"
 #include "plugin.h"
+#include "reload.h"
 #include "report.h"
 
 
@@ -22,6 +23,7 @@ struct bk_core_s {
     bk_model_t         *model;
     bk_httpd_t         *httpd;
     bk_ca_t            *ca;
+    bk_reload_t        *reload;     /* may be NULL: nobody reloads nginx */
     bk_plugins_t       *plugins;
     bk_reports_t       *reports;    /* may be NULL */
     uint64_t            started_ms;
@@ -38,7 +40,9 @@ void bk_more_descriptors(void);
 
 /* api.c: the endpoints that need no plugin */
 int bk_api_routes(bk_core_t *core, bk_err_t *err);
-/* api_session.c: called by it */
+/* api_ca.c: called by it */
+int bk_api_ca_routes(bk_core_t *core, bk_err_t *err);
+/* api_session.c: the same */
 int bk_api_session_routes(bk_core_t *core, bk_err_t *err);
 
 #endif /* BK_HOST_H_INCLUDED */

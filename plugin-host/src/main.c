@@ -43,6 +43,9 @@ static int bk_main_arguments(int argc, char **argv, bk_main_args_t *args);
 static int bk_main_check(bk_core_t *core, bk_err_t *err);
 static int bk_main_run(bk_core_t *core);
 static int bk_main_start(bk_core_t *core, bk_err_t *err);
+static int bk_main_authorities(bk_core_t *core, bk_err_t *err);
+static void bk_main_ca_changed(void *data);
+static void bk_main_ca_reloaded(void *data);
 static int bk_main_state(const char *dir, bk_err_t *err);
 static int bk_main_listen(bk_core_t *core, bk_err_t *err);
 static void bk_main_signal(evutil_socket_t sig, short what, void *data);
@@ -131,6 +134,7 @@ main(int argc, char **argv)
     bk_reports_free(&core.reports);
     bk_model_free(&core.model);
     bk_ca_free(&core.ca);
+    bk_reload_free(&core.reload);
     bk_conf_free(&core.conf);
     event_base_free(core.base);
     libevent_global_shutdown();
@@ -324,7 +328,7 @@ bk_main_start(bk_core_t *core, bk_err_t *err)
     reports.data = core;
     core->reports = bk_reports_new(core->base, &reports);
 
-    if (bk_ca_new(&core->ca, c->state, c->names, err) != 0
+    if (bk_main_authorities(core, err) != 0
         || bk_api_routes(core, err) != 0
         || bk_plugins_start(core->plugins, err) != 0)
     {
@@ -334,6 +338,48 @@ bk_main_start(bk_core_t *core, bk_err_t *err)
     bk_model_started(core->model);
 
     return bk_main_listen(core, err);
+}
+
+
+static int
+bk_main_authorities(bk_core_t *core, bk_err_t *err)
+{
+    bk_ca_conf_t   ca;
+    bk_conf_t     *c = core->conf;
+
+    memset(&ca, 0, sizeof(ca));
+    ca.state = c->state;
+    ca.names = c->names;
+
+    if (c->file->issuer != NULL) {
+        ca.gateway = c->file->issuer->gateway;
+        ca.worker = c->file->issuer->worker;
+    }
+
+    if (c->reload[0] != NULL) {
+        core->reload = bk_reload_new(core->base, c->reload,
+                                     c->reload_timeout_ms,
+                                     bk_main_ca_reloaded, core);
+        ca.reloads = 1;
+        ca.changed = bk_main_ca_changed;
+        ca.data = core;
+    }
+
+    return bk_ca_new(&core->ca, core->base, &ca, err);
+}
+
+
+static void
+bk_main_ca_changed(void *data)
+{
+    bk_reload_want(((bk_core_t *) data)->reload);
+}
+
+
+static void
+bk_main_ca_reloaded(void *data)
+{
+    bk_ca_reloaded(((bk_core_t *) data)->ca);
 }
 
 
@@ -468,6 +514,11 @@ bk_main_stop(bk_core_t *core)
     core->stopping = 1;
     bk_notify("STOPPING=1");
     bk_httpd_close(core->httpd);
+
+    if (core->reload != NULL) {
+        bk_reload_stop(core->reload);
+    }
+
 
     event_base_loopexit(core->base, &tv);
     bk_plugins_stop(core->plugins, bk_main_stopped, core);

@@ -11,8 +11,9 @@ use JSON ();
 
 
 # gateway(workers => 2, shared => 1, plugins => ['- {...}'], process => [
-#   'option: value'], onStop => 'leave', nginx => {gateway_conf's options}):
-# returns (plugin-host, nginx).
+#   'option: value'], onStop => 'leave', nginx => {gateway_conf's options},
+#   reload => 1, top => "more of the configuration"):
+# returns (plugin-host, nginx).  reload: nginx is reloaded by plugin-host.
 sub gateway {
     my ($self, %opts) = @_;
 
@@ -25,14 +26,18 @@ sub gateway {
     my $plugins = join '', map { "  $_\n" } '- {name: allocator}',
         '- {name: metrics}', @{$opts{plugins} // []};
 
+    my $reload = $opts{reload} ? ', reload: [' . join(', ', map { "\"$_\"" }
+        $self->nginx_reload) . ']' : '';
+    my $top = $opts{top} // '';
+
     my $host = $self->host(<<"END", env => {
 state: %%DIR%%/state
 table: {path: %%DIR%%/buildkit.table, allocations: 1000, workers: 64, pools: 16}
 reports: %%DIR%%/reports
 api: {listen: ["unix:%%DIR%%/api.sock", "127.0.0.1:%%PORT:api%%"]}
 metrics: {listen: ["127.0.0.1:%%PORT:metrics%%"]}
-gateway: {endpoint: "tcp://localhost:%%PORT:gw%%"}
-log: {level: debug}
+gateway: {endpoint: "tcp://localhost:%%PORT:gw%%"$reload}
+${top}log: {level: debug}
 plugins:
 $plugins  - name: process
     options:

@@ -23,6 +23,19 @@ sub nginx_version {
 }
 
 
+# The command that reloads the nginx of nginx(name => ...), as a list.
+sub nginx_reload {
+    my ($self, $name) = @_;
+
+    $name //= 'nginx';
+    my ($program) = grep { m{^/} && -x } $self->nginx_program,
+        map { "$_/" . $self->nginx_program } split /:/, $ENV{PATH};
+
+    return ($program // die('no nginx'), '-p', "$self->{dir}/$name", '-c',
+        "$self->{dir}/$name.conf", '-s', 'reload');
+}
+
+
 # The load_module lines for this nginx.
 sub nginx_modules {
     my ($self) = @_;

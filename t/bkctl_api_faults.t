@@ -150,16 +150,16 @@ like($got->{err}, qr/BKCTL_TOKEN has a character/, 'no header injection');
 
 $api = fake('slow', $sock, { on => 'release', json => {} }, { on => '.',
     json => { token => $token, state => 'starting', workerName => 'w1' } });
-$got = $t->run({ env => \%env }, $bkctl, 'run', '--pool', 'p', '--', 'touch',
-    $t->dir . '/touched');
+$got = $t->run({ env => \%env }, $bkctl, 'run', '--pool', 'p', '--wait', '0s',
+    '--', 'touch', $t->dir . '/touched');
 ok($got->{rc} == 0 && -e $t->dir . '/touched',
     'run: a worker that is not ready: the gateway holds connections');
 like($got->{err}, qr/^bkctl: worker w1 of pool default\/p is still starting; /m,
     '... said');
 like($t->read('slow.req'), qr/release.*\Q$token\E|\Q$token\E.*release/,
     '... and given back');
-like($t->run({ env => \%env }, $bkctl, 'allocate', '--pool', 'p')->{err},
-    qr/the worker is still starting/, 'allocate: a note');
+like($t->run({ env => \%env }, $bkctl, 'allocate', '--pool', 'p', '--wait',
+    '0s')->{err}, qr/the worker is still starting/, 'allocate: a note');
 
 
 sub fake {

@@ -1,5 +1,5 @@
 /*
- * Requests to the HTTP API: the only user of libcurl.
+ * Requests to the HTTP API: with api_setup.c the only user of libcurl.
  *
  * A request is driven by curl_multi_poll() so that a caller can watch a
  * descriptor of its own meanwhile (signals, progress).  Answers are bounded,
@@ -8,43 +8,26 @@
  * meant for.
  */
 
-#include <curl/curl.h>
+#include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "bkctl.h"
+#include "api_int.h"
 
 
-#define BK_API_TIMEOUT_MS   30000
-#define BK_API_CONNECT_MS   10000
 #define BK_API_ANSWER_MAX   (64u * 1024 * 1024)
+#define BK_API_LINE_MAX     (1024u * 1024)
 
 
-typedef struct {
-    char                    *data;
-    size_t                   len, alloc;
-    int                      too_large;
-    CURL                    *easy;
-    struct curl_slist       *headers;
-    char                    *body;
-    char                    *url;
-    char                     error[CURL_ERROR_SIZE];
-    const char              *endpoint;
-    bk_api_reply_t          *reply;
-} bk_api_t;
-
-
-static int bk_api_url(bk_api_t *a, const char *path);
-static int bk_api_setup(bk_api_t *a, const bk_api_request_t *req);
-static int bk_api_auth(bk_api_t *a);
-static void bk_api_tls(bk_api_t *a);
-static CURLcode bk_api_perform(bk_api_t *a, const bk_api_request_t *req);
+static CURLcode bk_api_perform(bk_api_t *a);
 static void bk_api_broken(bk_api_t *a, CURLcode rc);
 static void bk_api_answered(bk_api_t *a);
-static size_t bk_api_write(char *data, size_t size, size_t n, void *arg);
-static size_t bk_api_header(char *data, size_t size, size_t n, void *arg);
+static void bk_api_why(bk_api_t *a, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static int bk_api_lines(bk_api_t *a);
 
 
 int
@@ -59,19 +42,21 @@ bk_api_call(const bk_args_t *args, const bk_api_request_t *req,
     r->retry_after = -1;
     a.reply = r;
     a.endpoint = args->endpoint;
+    a.args = args;
+    a.req = req;
     a.easy = curl_easy_init();
 
     if (a.easy == NULL) {
         abort();
     }
 
-    if (bk_api_url(&a, req->path) == 0 && bk_api_setup(&a, req) == 0) {
-        rc = bk_api_perform(&a, req);
+    if (bk_api_setup(&a) == 0) {
+        rc = bk_api_perform(&a);
 
         if (r->aborted) {
             bk_reply_fail(a.reply, BK_EXIT_FAILED, "", "interrupted");
 
-        } else if (rc != CURLE_OK) {
+        } else if (rc != CURLE_OK && !a.ended) {
             bk_api_broken(&a, rc);
 
         } else {
@@ -81,8 +66,12 @@ bk_api_call(const bk_args_t *args, const bk_api_request_t *req,
 
     curl_easy_cleanup(a.easy);
     curl_slist_free_all(a.headers);
-    free(a.data);
     free(a.url);
+
+    if (a.data) {
+        explicit_bzero(a.data, a.alloc);                /* the same */
+        free(a.data);
+    }
 
     if (a.body) {
         explicit_bzero(a.body, strlen(a.body));     /* holds a token */
@@ -93,186 +82,15 @@ bk_api_call(const bk_args_t *args, const bk_api_request_t *req,
 }
 
 
-/* Makes the URL; a unix socket's has a host of no meaning. */
-
-static int
-bk_api_url(bk_api_t *a, const char *path)
-{
-    int          n;
-    size_t       len;
-    const char  *base, *sock;
-
-    sock = NULL;
-    base = a->endpoint;
-
-    if (strncasecmp(base, "unix:", 5) == 0) {
-        sock = base + 5;
-
-        while (sock[0] == '/' && sock[1] == '/') {
-            sock++;
-        }
-
-        if (*sock != '/' || strlen(sock) > 107) {
-            return bk_reply_fail(a->reply, BK_EXIT_USAGE,
-                                 "BKCTL_ENDPOINT is written unix:/PATH, at "
-                                 "most 107 bytes of it",
-                                 "\"%s\" is no path of a socket", base);
-        }
-
-        curl_easy_setopt(a->easy, CURLOPT_UNIX_SOCKET_PATH, sock);
-        curl_easy_setopt(a->easy, CURLOPT_PROXY, "");
-        base = "http://localhost";
-
-    } else if (strncasecmp(base, "http://", 7) != 0
-               && strncasecmp(base, "https://", 8) != 0)
-    {
-        return bk_reply_fail(a->reply, BK_EXIT_USAGE,
-                             "BKCTL_ENDPOINT is written unix:/PATH, "
-                             "http://HOST:PORT or https://HOST",
-                             "\"%s\" is no address of an API", base);
-    }
-
-    /* a proxy of the environment knows nothing of our loopback */
-
-    if (strncasecmp(base, "http://127.", 11) == 0
-        || strncasecmp(base, "http://localhost", 16) == 0
-        || strncasecmp(base, "http://[::1]", 12) == 0)
-    {
-        curl_easy_setopt(a->easy, CURLOPT_PROXY, "");
-    }
-
-    len = strlen(base);
-
-    while (len && base[len - 1] == '/') {
-        len--;
-    }
-
-    n = asprintf(&a->url, "%.*s%s", (int) len, base, path);
-
-    if (n < 0) {
-        abort();
-    }
-
-    return 0;
-}
-
-
-static int
-bk_api_setup(bk_api_t *a, const bk_api_request_t *req)
-{
-    CURL     *e = a->easy;
-    unsigned  timeout;
-
-    timeout = req->timeout_ms ? req->timeout_ms : BK_API_TIMEOUT_MS;
-
-    curl_easy_setopt(e, CURLOPT_URL, a->url);
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, a->error);
-    curl_easy_setopt(e, CURLOPT_USERAGENT, "bkctl/" BK_VERSION);
-    curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, req->method);
-    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, bk_api_write);
-    curl_easy_setopt(e, CURLOPT_WRITEDATA, a);
-    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, bk_api_header);
-    curl_easy_setopt(e, CURLOPT_HEADERDATA, a);
-    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long) timeout);
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
-                     (long) (timeout < BK_API_CONNECT_MS
-                             ? timeout : BK_API_CONNECT_MS));
-    curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-
-    a->headers = curl_slist_append(a->headers, "Accept: application/json");
-
-    if (req->body) {
-        a->body = json_dumps(req->body, JSON_COMPACT);
-
-        if (a->body == NULL) {
-            return bk_reply_fail(a->reply, BK_EXIT_USAGE, "",
-                                 "the request is not valid UTF-8");
-        }
-
-        a->headers = curl_slist_append(a->headers,
-                                       "Content-Type: application/json");
-        /* no round trip for a body of a few hundred bytes */
-        a->headers = curl_slist_append(a->headers, "Expect:");
-        curl_easy_setopt(e, CURLOPT_POSTFIELDS, a->body);
-    }
-
-    bk_api_tls(a);
-
-    if (bk_api_auth(a) != 0) {
-        return -1;
-    }
-
-    curl_easy_setopt(e, CURLOPT_HTTPHEADER, a->headers);
-
-    return 0;
-}
-
-
-static int
-bk_api_auth(bk_api_t *a)
-{
-    char        *header;
-    size_t       i;
-    const char  *token;
-
-    token = getenv("BKCTL_TOKEN");
-
-    if (token == NULL || *token == '\0') {
-        return 0;
-    }
-
-    for (i = 0; token[i]; i++) {
-        if (token[i] <= ' ' || token[i] >= 0x7f) {
-            return bk_reply_fail(a->reply, BK_EXIT_USAGE,
-                                 "is there a line end too many in it?",
-                                 "BKCTL_TOKEN has a character that no token "
-                                 "has");
-        }
-    }
-
-    if (asprintf(&header, "Authorization: Bearer %s", token) < 0) {
-        abort();
-    }
-
-    a->headers = curl_slist_append(a->headers, header);
-    free(header);
-
-    return 0;
-}
-
-
-static void
-bk_api_tls(bk_api_t *a)
-{
-    const char  *ca, *skip;
-
-    ca = getenv("BKCTL_TLS_CA_CERT");
-
-    if (ca && *ca) {
-        curl_easy_setopt(a->easy, CURLOPT_CAINFO, ca);
-    }
-
-    skip = getenv("BKCTL_TLS_SKIP_VERIFY");
-
-    if (skip && *skip && strcmp(skip, "0") != 0
-        && strcasecmp(skip, "false") != 0)
-    {
-        curl_easy_setopt(a->easy, CURLOPT_SSL_VERIFYPEER, 0L);
-        curl_easy_setopt(a->easy, CURLOPT_SSL_VERIFYHOST, 0L);
-    }
-}
-
-
 static CURLcode
-bk_api_perform(bk_api_t *a, const bk_api_request_t *req)
+bk_api_perform(bk_api_t *a)
 {
-    int                  running, left, numfds;
-    CURLM               *multi;
-    CURLMsg             *msg;
-    CURLcode             rc;
-    struct curl_waitfd   fd;
+    int                      running, left, numfds;
+    CURLM                   *multi;
+    CURLMsg                 *msg;
+    CURLcode                 rc;
+    struct curl_waitfd       fd;
+    const bk_api_request_t  *req = a->req;
 
     multi = curl_multi_init();
 
@@ -318,19 +136,22 @@ bk_api_perform(bk_api_t *a, const bk_api_request_t *req)
 static void
 bk_api_broken(bk_api_t *a, CURLcode rc)
 {
-    long         os;
-    double       connect;
-    curl_off_t   us;
-    const char  *e = a->endpoint;
+    long             os;
+    double           connect;
+    curl_off_t       us;
+    const char      *e = a->req->url ? a->req->url : a->endpoint;
+    bk_api_reply_t  *r = a->reply;
 
     connect = 0;
     os = 0;
     curl_easy_getinfo(a->easy, CURLINFO_CONNECT_TIME, &connect);
     curl_easy_getinfo(a->easy, CURLINFO_OS_ERRNO, &os);
-    a->reply->sent = connect > 0;
+    r->sent = connect > 0;
+    r->again = r->sent ? BK_AGAIN_ALWAYS : BK_AGAIN_KNOWN;
 
     if (a->too_large) {
-        bk_reply_fail(a->reply, BK_EXIT_FAILED, "narrow the list with --pool",
+        r->again = BK_AGAIN_NEVER;
+        bk_reply_fail(r, BK_EXIT_FAILED, "narrow the list with --pool",
                       "the API at %s answered with more than %u MiB", e,
                       BK_API_ANSWER_MAX >> 20);
         return;
@@ -341,7 +162,9 @@ bk_api_broken(bk_api_t *a, CURLcode rc)
     case CURLE_OPERATION_TIMEDOUT:
         us = 0;
         curl_easy_getinfo(a->easy, CURLINFO_TOTAL_TIME_T, &us);
-        bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+        r->again = BK_AGAIN_ALWAYS;
+        bk_api_why(a, "nothing within %lds", (long) ((us + 500000) / 1000000));
+        bk_reply_fail(r, BK_EXIT_UNREACHABLE,
                       "is buildkit-plugin-host well? its log says what it does",
                       "the API at %s did not answer within %lds", e,
                       (long) ((us + 500000) / 1000000));
@@ -349,21 +172,25 @@ bk_api_broken(bk_api_t *a, CURLcode rc)
 
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
-        bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+        r->again = BK_AGAIN_NEVER;
+        bk_reply_fail(r, BK_EXIT_UNREACHABLE,
                       "name the authority's file in BKCTL_TLS_CA_CERT",
                       "the certificate of %s is not trusted: %s", e, a->error);
         return;
 
     case CURLE_COULDNT_CONNECT:
         if (os == EACCES || os == EPERM) {
-            bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+            r->again = BK_AGAIN_NEVER;
+            bk_reply_fail(r, BK_EXIT_UNREACHABLE,
                           "you must be in the group that owns the socket, or "
                           "root",
                           "no permission to talk to the API at %s", e);
             return;
         }
 
-        bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+        r->again = BK_AGAIN_ALWAYS;
+        bk_api_why(a, "%s", os ? strerror((int) os) : a->error);
+        bk_reply_fail(r, BK_EXIT_UNREACHABLE,
                       "start it with: buildkit-plugin-host -c FILE; or set "
                       "BKCTL_ENDPOINT to where it is",
                       "the API at %s cannot be reached: %s", e,
@@ -371,11 +198,33 @@ bk_api_broken(bk_api_t *a, CURLcode rc)
         return;
 
     default:
-        bk_reply_fail(a->reply, BK_EXIT_UNREACHABLE,
+        bk_api_why(a, "%s", r->sent ? "the connection broke"
+                   : a->error[0] ? a->error : curl_easy_strerror(rc));
+        bk_reply_fail(r, BK_EXIT_UNREACHABLE,
                       "is buildkit-plugin-host running, and BKCTL_ENDPOINT "
                       "right?",
                       "the API at %s cannot be reached: %s", e,
                       a->error[0] ? a->error : curl_easy_strerror(rc));
+    }
+}
+
+
+/* A cause in a few words, for the middle of a sentence. */
+
+static void
+bk_api_why(bk_api_t *a, const char *fmt, ...)
+{
+    char     *why = a->reply->why;
+    va_list   ap;
+
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof(a->reply->why), fmt, ap);
+    va_end(ap);
+
+    bk_out_clean(why);
+
+    if (isupper((unsigned char) why[0]) && islower((unsigned char) why[1])) {
+        why[0] = (char) tolower((unsigned char) why[0]);
     }
 }
 
@@ -388,6 +237,10 @@ bk_api_answered(bk_api_t *a)
 
     r->sent = 1;
     curl_easy_getinfo(a->easy, CURLINFO_RESPONSE_CODE, &r->status);
+
+    if (r->status >= 200 && r->status < 300 && a->req->line) {
+        return;         /* line() had it all */
+    }
 
     if (a->len) {
         r->json = json_loadb(a->data, a->len, JSON_REJECT_DUPLICATES, &je);
@@ -405,13 +258,16 @@ bk_api_answered(bk_api_t *a)
     }
 
     bk_reply_refused(r, a->endpoint);
+    bk_api_why(a, "it answers %ld%s%s", r->status, *r->reason ? " " : "",
+               r->reason);
 }
 
 
-static size_t
+size_t
 bk_api_write(char *data, size_t size, size_t n, void *arg)
 {
     char      *p;
+    long       status;
     size_t     len;
     bk_api_t  *a = arg;
 
@@ -436,11 +292,53 @@ bk_api_write(char *data, size_t size, size_t n, void *arg)
     memcpy(a->data + a->len, data, len);
     a->len += len;
 
+    status = 0;
+    curl_easy_getinfo(a->easy, CURLINFO_RESPONSE_CODE, &status);
+
+    if (a->req->line && status >= 200 && status < 300
+        && bk_api_lines(a) != 0)
+    {
+        return 0;
+    }
+
     return len;
 }
 
 
-static size_t
+/* Hands on what is complete of an answer that comes line by line. */
+
+static int
+bk_api_lines(bk_api_t *a)
+{
+    char    *end;
+    size_t   len, done;
+
+    done = 0;
+
+    while ((end = memchr(a->data + done, '\n', a->len - done)) != NULL) {
+        len = (size_t) (end - (a->data + done));
+
+        if (a->req->line(a->req->data, a->data + done, len) != 0) {
+            a->ended = 1;
+            return -1;
+        }
+
+        done += len + 1;
+    }
+
+    memmove(a->data, a->data + done, a->len - done);
+    a->len -= done;
+
+    if (a->len > BK_API_LINE_MAX) {
+        a->too_large = 1;
+        return -1;
+    }
+
+    return 0;
+}
+
+
+size_t
 bk_api_header(char *data, size_t size, size_t n, void *arg)
 {
     char       value[64];

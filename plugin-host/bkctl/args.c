@@ -40,11 +40,13 @@ static const char *bk_args_like(const bk_verb_t *verb, const char *name,
 
 const bk_flag_t  bk_flags[] = {
 
-    { "pool", "POOL", BK_FLAG_STRING, BK_TAKES_ALLOCATE|BK_TAKES_FILTER,
+    { "pool", "POOL", BK_FLAG_STRING,
+      BK_TAKES_ALLOCATE|BK_TAKES_FILTER|BK_TAKES_EXPLAIN,
       BK_ARG(pool), "BKCTL_POOL",
       "pool, NAME or NAMESPACE/NAME" },
 
-    { "namespace", "N", BK_FLAG_STRING, BK_TAKES_ALLOCATE|BK_TAKES_FILTER,
+    { "namespace", "N", BK_FLAG_STRING,
+      BK_TAKES_ALLOCATE|BK_TAKES_FILTER|BK_TAKES_EXPLAIN,
       BK_ARG(nspace), "BKCTL_NAMESPACE",
       "namespace of a pool given as NAME (default \"default\")" },
 
@@ -68,6 +70,10 @@ const bk_flag_t  bk_flags[] = {
       BK_ARG(cache_key), NULL,
       "prefer the worker that had this key last" },
 
+    { "idempotency-key", "K", BK_FLAG_STRING, BK_TAKES_ALLOCATE,
+      BK_ARG(idempotency_key), NULL,
+      "the same key gets the same allocation again" },
+
     { "metadata", "K=V", BK_FLAG_PAIR, BK_TAKES_ALLOCATE,
       BK_ARG(metadata), NULL,
       "kept with the allocation; may be given again" },
@@ -79,6 +85,14 @@ const bk_flag_t  bk_flags[] = {
     { "token-file", "FILE", BK_FLAG_STRING, BK_TAKES_TOKEN,
       BK_ARG(token_file), NULL,
       "alloc.json or a file with the token alone; - is stdin" },
+
+    { "token-file", "FILE", BK_FLAG_STRING, BK_TAKES_BEARER,
+      BK_ARG(api_token_file), NULL,
+      "a file with the bearer token for the API" },
+
+    { "verb", "V", BK_FLAG_STRING, BK_TAKES_EXPLAIN,
+      BK_ARG(about), NULL,
+      "what one wants to do there (default allocate)" },
 
     { "reason", "TEXT", BK_FLAG_STRING, BK_TAKES_REASON|BK_TAKES_DRAIN,
       BK_ARG(reason), NULL,
@@ -105,6 +119,10 @@ const bk_flag_t  bk_flags[] = {
       "go on until Ctrl-C; changes, a line each, where stdout is no terminal"
     },
 
+    { "watch", NULL, BK_FLAG_SWITCH, BK_TAKES_WATCH,
+      BK_ARG(watch), NULL,
+      "of one: go on until it has ended, a line of JSON for each change" },
+
     { "table", "PATH", BK_FLAG_STRING, BK_TAKES_TABLE,
       BK_ARG(table), "BKCTL_TABLE",
       "route table (default " BK_TABLE_DEFAULT ")" },
@@ -120,6 +138,14 @@ const bk_flag_t  bk_flags[] = {
     { "endpoint", "URL", BK_FLAG_STRING, BK_TAKES_API,
       BK_ARG(endpoint), "BKCTL_ENDPOINT",
       "the API: unix:PATH, http://... or https://..." },
+
+    { "oidc", "github", BK_FLAG_STRING, BK_TAKES_API,
+      BK_ARG(oidc), "BKCTL_OIDC",
+      "get the token for the API from the CI system" },
+
+    { "audience", "A", BK_FLAG_STRING, BK_TAKES_API,
+      BK_ARG(audience), "BKCTL_AUDIENCE",
+      "whom a token of --oidc is for" },
 
     { "help", NULL, BK_FLAG_SWITCH, ~0u,
       BK_ARG(help), NULL,
@@ -393,8 +419,17 @@ bk_args_check(const bk_args_t *args)
         return -1;
     }
 
-    if (verb->takes & BK_TAKES_ALLOCATE && args->pool == NULL) {
+    if (verb->takes & (BK_TAKES_ALLOCATE|BK_TAKES_EXPLAIN)
+        && args->pool == NULL)
+    {
         bk_args_usage(verb, "of which pool? give --pool or set BKCTL_POOL");
+        return -1;
+    }
+
+    if (args->oidc && strcmp(args->oidc, "github") != 0) {
+        bk_args_usage(verb, "\"%s\" is no CI system that is known: --oidc "
+                      "github; GitLab hands a job its token in a variable, "
+                      "name that BKCTL_TOKEN", args->oidc);
         return -1;
     }
 

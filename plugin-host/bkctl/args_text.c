@@ -83,7 +83,7 @@ bk_args_help(FILE *f, const bk_verb_t *verb)
 
         snprintf(left, sizeof(left), "--%s%s%s", flag->name,
                  flag->value ? " " : "", flag->value ? flag->value : "");
-        fprintf(f, "  %-18s %s", left, flag->help);
+        fprintf(f, "  %-21s %s", left, flag->help);
 
         if (flag->env) {
             fprintf(f, " [%s]", flag->env);
@@ -113,4 +113,36 @@ bk_args_usage(const bk_verb_t *verb, const char *fmt, ...)
     }
 
     return BK_EXIT_USAGE;
+}
+
+
+int
+bk_id_like(const char *s)
+{
+    size_t  len;
+
+    len = strlen(s);
+
+    return len >= 12 && len <= 64 && strspn(s, "0123456789abcdef") == len;
+}
+
+
+int
+bk_args_id(const bk_verb_t *verb, const char *id)
+{
+    if (bk_id_like(id)) {
+        return 0;
+    }
+
+    /* it may be a token: not repeated */
+
+    if (strlen(id) < 43) {
+        bk_args_usage(verb, "\"%s\" is no allocation's id: 12 hex digits, "
+                      "see bkctl allocations", id);
+    } else {
+        bk_args_usage(verb, "this is no allocation's id: 12 hex digits, see "
+                      "bkctl allocations");
+    }
+
+    return -1;
 }

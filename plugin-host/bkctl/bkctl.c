@@ -17,10 +17,15 @@ static int bk_main_usage(int rc);
 static int bk_main_unknown(const char *name);
 
 
+#define BK_TAKES_WORKER                                                       \
+    (BK_TAKES_API|BK_TAKES_BEARER|BK_TAKES_ALLOCATE|BK_TAKES_TTL)
 #define BK_TAKES_SESSION                                                      \
-    (BK_TAKES_API|BK_TAKES_ALLOCATE|BK_TAKES_TTL|BK_TAKES_COMMAND)
+    (BK_TAKES_WORKER|BK_TAKES_COMMAND)
 #define BK_TAKES_LIST                                                         \
-    (BK_TAKES_API|BK_TAKES_JSON|BK_TAKES_FILTER|BK_TAKES_NAMES)
+    (BK_TAKES_API|BK_TAKES_BEARER|BK_TAKES_JSON|BK_TAKES_FILTER               \
+     |BK_TAKES_NAMES)
+#define BK_TAKES_OPERATOR                                                     \
+    (BK_TAKES_API|BK_TAKES_BEARER|BK_TAKES_JSON)
 
 const bk_verb_t  bk_verbs[] = {
 
@@ -28,8 +33,10 @@ const bk_verb_t  bk_verbs[] = {
       "Asks for an allocation and waits until its worker is ready.  Prints\n"
       "the API's JSON where stdout is no terminal or with --json; with --out\n"
       "writes ca.pem, cert.pem, key.pem and alloc.json into DIR.\n"
-      "Give it back with: bkctl release DIR/alloc.json\n",
-      BK_TAKES_API|BK_TAKES_ALLOCATE|BK_TAKES_TTL|BK_TAKES_OUT|BK_TAKES_JSON,
+      "Give it back with: bkctl release DIR/alloc.json\n"
+      "When --wait is over, or with Ctrl-C, the place in the queue is given\n"
+      "back.\n",
+      BK_TAKES_WORKER|BK_TAKES_OUT|BK_TAKES_JSON,
       0, 0, bk_cmd_allocate },
 
     { "env", "", "allocate, and print what a shell needs",
@@ -37,7 +44,7 @@ const bk_verb_t  bk_verbs[] = {
       "certificates, and the lines for docker buildx and buildctl as\n"
       "comments.  Without --out the files go to a new folder.\n"
       "Use it so: eval \"$(bkctl env --pool demo --out job)\"\n",
-      BK_TAKES_API|BK_TAKES_ALLOCATE|BK_TAKES_TTL|BK_TAKES_OUT,
+      BK_TAKES_WORKER|BK_TAKES_OUT,
       0, 0, bk_cmd_env },
 
     { "run", "-- CMD ...", "run a command with an allocation of its own",
@@ -56,12 +63,15 @@ const bk_verb_t  bk_verbs[] = {
     { "build", "-- ARGS ...", "docker buildx build on a worker of the pool",
       "As run, with `docker buildx build` (or `buildx build`) on a builder\n"
       "that is made for it and removed after; your default builder stays as\n"
-      "it is.  BKCTL_BUILDX names another buildx program.\n",
+      "it is.  --platform among ARGS gets one worker for each architecture;\n"
+      "with --arch one worker builds all of them.  BKCTL_BUILDX names another\n"
+      "buildx program.\n",
       BK_TAKES_SESSION, 1, -1, bk_cmd_build },
 
-    { "release", "[FILE]", "give an allocation back",
+    { "release", "[FILE|ID]", "give an allocation back",
       "FILE is alloc.json or holds a token alone; - is stdin.  Without it:\n"
-      "--token-file, or $BKCTL_TLS_DIR/alloc.json.\n",
+      "--token-file, or $BKCTL_TLS_DIR/alloc.json.  ID is what `bkctl\n"
+      "allocations` shows; its owner may use it, and operators.\n",
       BK_TAKES_API|BK_TAKES_TOKEN|BK_TAKES_JSON, 0, 1, bk_cmd_release },
 
     { "renew", "[FILE]", "make an allocation last longer",
@@ -74,35 +84,50 @@ const bk_verb_t  bk_verbs[] = {
       "ID is what `bkctl allocations` shows.  The reason is what the person\n"
       "at the other end reads, so it must be given.  Prints how many\n"
       "connections were cut.\n",
-      BK_TAKES_API|BK_TAKES_REASON|BK_TAKES_JSON, 1, 1, bk_cmd_revoke },
+      BK_TAKES_OPERATOR|BK_TAKES_REASON, 1, 1, bk_cmd_revoke },
 
     { "drain", "WORKER", "take a worker out of service, ending no build",
       "It gets no new allocations; builds that run on it go on, new\n"
       "connections are refused with the reason and where to go.  Prints how\n"
       "many builds still run; with --wait it shows them until none is left.\n"
       "--undo takes the worker back.\n",
-      BK_TAKES_API|BK_TAKES_DRAIN|BK_TAKES_FILTER|BK_TAKES_JSON, 1, 1,
+      BK_TAKES_OPERATOR|BK_TAKES_DRAIN|BK_TAKES_FILTER, 1, 1,
       bk_cmd_drain },
+
+    { "explain", "", "which rule decides what one may do, and why",
+      "Prints who the API takes the caller for (the token of --token-file,\n"
+      "else as for every verb), the claims, each rule with why it does or\n"
+      "does not match, and what follows.  Exits 0 when it is allowed, 3 when\n"
+      "it is not.  Verbs are those of the rules: allocate, wake, release,\n"
+      "revoke, drain, list, certs, admin.\n",
+      BK_TAKES_OPERATOR|BK_TAKES_EXPLAIN, 0, 0, bk_cmd_explain },
+
+    { "backup", "[NAME]", "copy the journal while everything goes on",
+      "Into the folder of backups of plugin-host's state, which names the\n"
+      "file itself where NAME is not given.  Prints the path.\n",
+      BK_TAKES_OPERATOR, 0, 1, bk_cmd_backup },
 
     { "status", "", "how the gateway is",
       "Health checks, endpoint, pools, workers, allocations, and the route\n"
       "table.  Exits 5 when the API cannot be reached, 1 when a check "
       "fails.\n",
-      BK_TAKES_API|BK_TAKES_JSON|BK_TAKES_TABLE, 0, 0, bk_cmd_status },
+      BK_TAKES_OPERATOR|BK_TAKES_TABLE, 0, 0, bk_cmd_status },
 
     { "pools", "", "list pools", "", BK_TAKES_LIST, 0, 0, bk_cmd_pools },
 
     { "workers", "", "list workers", "", BK_TAKES_LIST, 0, 0,
       bk_cmd_workers },
 
-    { "allocations", "", "list allocations, the ended ones too", "",
-      BK_TAKES_LIST, 0, 0, bk_cmd_allocations },
+    { "allocations", "[ID]", "list allocations, the ended ones too",
+      "With an ID: that one, with its history.  --watch follows it until it\n"
+      "has ended, a line of JSON for each change.\n",
+      BK_TAKES_LIST|BK_TAKES_WATCH, 0, 1, bk_cmd_allocations },
 
     { "sessions", "", "list the connections at the gateways",
       "Those that wait for their worker too.  --watch shows them as they come\n"
       "and go until Ctrl-C: the list again each second on a terminal, else a\n"
       "line for each change.\n",
-      BK_TAKES_API|BK_TAKES_JSON|BK_TAKES_FILTER|BK_TAKES_SESSIONS, 0, 0,
+      BK_TAKES_OPERATOR|BK_TAKES_FILTER|BK_TAKES_SESSIONS, 0, 0,
       bk_cmd_sessions },
 
     { "routes", "", "print the route table that nginx reads",

@@ -37,6 +37,9 @@
 /* What the allocator waits when it is not told; see doc/api.md. */
 #define BK_WAIT_DEFAULT_MS   60000
 
+/* Architectures of one build. */
+#define BK_NODES_MAX         8
+
 
 /* Which verbs take a flag: a verb has a set of these. */
 #define BK_TAKES_API         0x0001     /* talks to the API */
@@ -52,6 +55,9 @@
 #define BK_TAKES_COMMAND     0x0400     /* all after -- is not ours */
 #define BK_TAKES_SESSIONS    0x0800
 #define BK_TAKES_DRAIN       0x1000
+#define BK_TAKES_BEARER      0x2000     /* --token-file is the API's */
+#define BK_TAKES_EXPLAIN     0x4000
+#define BK_TAKES_WATCH       0x8000
 
 typedef struct bk_args_s  bk_args_t;
 
@@ -79,7 +85,12 @@ struct bk_args_s {
     const char        *cache_key;
     const char        *wait;
     const char        *out;
-    const char        *token_file;
+    const char        *token_file;      /* of an allocation */
+    const char        *api_token_file;
+    const char        *oidc;            /* "github" */
+    const char        *audience;
+    const char        *idempotency_key;
+    const char        *about;           /* --verb */
     const char        *reason;
     const char        *table;
     const char        *allocation;
@@ -132,17 +143,24 @@ int bk_args_takes(const bk_verb_t *verb, const bk_flag_t *f);
  * word when bk_args_alike() says so.
  */
 int bk_args_alike(const char *a, const char *b);
+/* An allocation's id, or more digits of the hash. */
+int bk_id_like(const char *s);
+/* 0, or -1 after the usage error was printed. */
+int bk_args_id(const bk_verb_t *verb, const char *id);
 /* Prints "bkctl: <text>" and where help is; returns BK_EXIT_USAGE. */
 int bk_args_usage(const bk_verb_t *verb, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
 
-/* api.c: one request at a time, on a connection of its own. */
+/* api.c, api_setup.c: one request at a time, on a connection of its own. */
 
 typedef struct {
     const char   *method;
     const char   *path;         /* "/api/v1/..." */
+    const char   *url;          /* NULL; or all of it, not the API's */
+    const char   *bearer;       /* NULL: auth.c knows */
     const json_t *body;         /* NULL: none */
+    int           own;          /* the body says who may: a token is in it */
     unsigned      timeout_ms;   /* for all of it; 0: the usual 30 s */
     /*
      * Called about once a second, and whenever fd (unless -1) can be read;
@@ -150,18 +168,32 @@ typedef struct {
      */
     int           fd;
     int         (*tick)(void *data);
+    /*
+     * An answer of success that comes line by line: called for each, without
+     * its end; anything but 0 ends the request, which is no failure.  The
+     * reply has no json then.
+     */
+    int         (*line)(void *data, const char *line, size_t len);
     void         *data;
 } bk_api_request_t;
+
+/* Whether the same request may well succeed in a moment. */
+#define BK_AGAIN_NEVER   0
+#define BK_AGAIN_KNOWN   1      /* if the API has been heard of before */
+#define BK_AGAIN_ALWAYS  2
 
 typedef struct {
     int           exit;         /* BK_EXIT_* that fits the outcome */
     long          status;       /* HTTP; 0: no answer at all */
     int           aborted;      /* tick() wanted the end */
     int           sent;         /* there was a connection */
+    int           again;        /* BK_AGAIN_* */
+    int           bearer;       /* there was a token in it */
     json_t       *json;         /* NULL when there was none */
     long          retry_after;  /* seconds; -1: not said */
     int64_t       skew_ms;      /* the API's clock - ours, to the second */
     char          reason[64];   /* of the API's error */
+    char          why[100];     /* "connection refused" */
     char          error[640];
     char          hint[400];
 } bk_api_reply_t;
@@ -171,6 +203,16 @@ int bk_api_call(const bk_args_t *args, const bk_api_request_t *req,
     bk_api_reply_t *r);
 /* Percent-encodes a value; caller frees. */
 char *bk_api_escape(const char *s);
+
+
+/* auth.c */
+
+/*
+ * The bearer token for a request, NULL where there is none; the caller frees
+ * and wipes it.  own: as in bk_api_request_t, then it is never a failure.
+ */
+int bk_auth_bearer(const bk_args_t *args, int own, bk_api_reply_t *r,
+    char **bearer);
 
 
 /* reply.c */
@@ -231,6 +273,8 @@ void bk_progress_tick(bk_progress_t *p);
 /* A new one is shown at once where lines are printed. */
 void bk_progress_why(bk_progress_t *p, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Shows it at once. */
+void bk_progress_now(bk_progress_t *p);
 /* "12s": since the start, whole seconds */
 char *bk_progress_took(const bk_progress_t *p, char *buf, size_t size);
 void bk_progress_end(bk_progress_t *p);
@@ -281,14 +325,20 @@ void bk_token_free(bk_token_t *t);
 void bk_token_id(const char *token, char *id);
 
 
-/* alloc.c: what allocate, env, run, buildctl and build share. */
+/* alloc.c, wait.c: what allocate, env, run, buildctl and build share. */
 
 /*
- * Asks for an allocation and shows progress.  *answer is the API's JSON.
- * fd and stop as in bk_api_request_t (-1, NULL: nothing to watch).
+ * Asks for an allocation, waits until it has a worker that is ready, goes on
+ * over an API that goes away meanwhile, shows progress.  *answer is the
+ * API's JSON.  fd and stop as in bk_api_request_t (-1, NULL: nothing to
+ * watch); what stop() ends is given back.  BK_EXIT_*, printed.
  */
 int bk_alloc_new(const bk_args_t *args, int fd, int (*stop)(void *data),
     void *data, json_t **answer, int64_t *skew_ms);
+/* The same for verbs without a session; 128 + N when signal N ended it. */
+int bk_alloc_guarded(const bk_args_t *args, json_t **answer);
+/* The request's body; exits where a flag is not UTF-8. */
+json_t *bk_alloc_body(const bk_args_t *args);
 int bk_alloc_release(const bk_args_t *args, const char *token,
     unsigned timeout_ms, bk_api_reply_t *r);
 /* timeout_ms 0: the usual one */
@@ -309,18 +359,40 @@ void bk_alloc_warn(const json_t *answer);
 char *bk_alloc_pool(const bk_args_t *args, char *buf, size_t size);
 
 
-/* session.c, renewal.c, vigil.c: a command that runs in an allocation. */
+/* why.c: what a wait is for, in words. */
 
+/* Sets the progress's why from the list of the pool's workers. */
+void bk_why_workers(bk_progress_t *p, const json_t *workers);
+/* "place 3, about 40s" of an answer that is queued; "" where it says none. */
+char *bk_why_place(const json_t *answer, char *buf, size_t size);
+/* The same, put into the progress; 0: it says none. */
+int bk_why_queued(bk_progress_t *p, const json_t *answer);
+
+
+/*
+ * signals.c: signals that end bkctl come through a descriptor.  Those that
+ * are ignored already (nohup) stay so.  -1 after the error was printed.
+ */
+int bk_signals_open(sigset_t *old);
+/* The signal that came, 0: none; to be called when fd can be read. */
+int bk_signals_take(int fd);
+void bk_signals_close(int *fd, const sigset_t *old);
+/* As a signal does it, so that a script that waits for us sees it. */
+int bk_signals_die(int signo);
+
+
+/* session.c, renewal.c, vigil.c: a command that runs in allocations. */
+
+typedef struct bk_session_s  bk_session_t;
+
+/* One allocation of it. */
 typedef struct {
-    const bk_args_t  *args;
+    bk_session_t     *s;
+    bk_args_t         args;             /* with its own --arch and key */
     json_t           *answer;
     char              dir[PATH_MAX];    /* credentials */
     char              id[13];
-    int               sigfd;
-    sigset_t          oldmask;
-    pid_t             child;            /* 0: none runs */
-    int               status;           /* as waitpid() gave it */
-    int               interrupted;      /* a signal came while none ran */
+    char              key[160];         /* idempotency */
     int64_t           skew_ms;
 
     /* times are monotonic; 0: never again */
@@ -328,14 +400,33 @@ typedef struct {
     uint64_t          renew_pause;      /* after a failure; ms */
     char              renew_error[640]; /* what was said last */
     uint64_t          look_at;
-    uint64_t          born_ms;          /* of the command */
     uint64_t          held_ms;          /* since when a connection waits */
     uint64_t          say_at;           /* again, if nothing changes */
     char              said[400];        /* what it waits for */
     char              epitaph[800];     /* the last line, when it failed */
-} bk_session_t;
+} bk_node_t;
 
-/* Allocates, writes the files, sets the environment; 0 or an exit code. */
+struct bk_session_s {
+    const bk_args_t  *args;
+    bk_node_t        *nodes[BK_NODES_MAX];
+    int               n;
+    int               sigfd;
+    sigset_t          oldmask;
+    pid_t             child;            /* 0: none runs */
+    int               status;           /* as waitpid() gave it */
+    int               interrupted;      /* a signal came while none ran */
+    int               still;            /* no renewal just now */
+    uint64_t          born_ms;          /* of the command */
+};
+
+/* Before anything else; bk_session_close() is due then, whatever comes. */
+int bk_session_begin(bk_session_t *s, const bk_args_t *args);
+/*
+ * One more allocation, with its files; arch NULL: that of the flags.  NULL
+ * after the error was printed.  The first one's are in the environment.
+ */
+bk_node_t *bk_session_add(bk_session_t *s, const char *arch);
+/* Both, for one allocation; 0 or an exit code. */
 int bk_session_open(bk_session_t *s, const bk_args_t *args);
 /*
  * Runs argv to its end, renewing meanwhile; its exit status, 128 + n for a
@@ -354,22 +445,43 @@ void bk_session_close(bk_session_t *s);
 /* For the requests of a session: takes its signals; not 0: give up. */
 int bk_session_busy(void *data);
 
-/* renewal.c: sets s->renew_at; renews, and sets it again */
-void bk_renewal_schedule(bk_session_t *s);
-void bk_renewal_run(bk_session_t *s);
+/* renewal.c: sets renew_at; renews, and sets it again */
+void bk_renewal_schedule(bk_node_t *node);
+void bk_renewal_run(bk_node_t *node, int (*stop)(void *data));
 /* ms until it expires, at least 0; -1: it does not */
-int64_t bk_renewal_left(const bk_session_t *s);
+int64_t bk_renewal_left(const bk_node_t *node);
 
 /*
- * vigil.c: how the allocation is doing while a command runs, in s->look_at;
+ * vigil.c: how the allocation is doing while a command runs, in look_at;
  * and, when it failed, whether that was the allocation's fault.
  */
-void bk_vigil_begin(bk_session_t *s);
-void bk_vigil_look(bk_session_t *s);
-void bk_vigil_end(bk_session_t *s, int rc);
+void bk_vigil_begin(bk_node_t *node);
+void bk_vigil_look(bk_node_t *node);
+void bk_vigil_end(bk_node_t *node, int rc);
+
+/* platform.c: what the arguments of a build say about platforms. */
+
+typedef struct {
+    char  arch[32];             /* of a worker */
+    char  platforms[400];       /* comma-separated, that it builds */
+} bk_platform_t;
+
+typedef struct {
+    bk_platform_t   v[BK_NODES_MAX];
+    int             n;          /* 0: nothing is said */
+    char            target[200];    /* --target; "": the last stage */
+} bk_platforms_t;
+
+/* 0, or -1 after the error was printed; in the order of arch. */
+int bk_platforms_read(bk_platforms_t *p, int argc, char *const *argv);
+/* What no worker of the pool can do goes to one that is there. */
+void bk_platforms_fit(bk_platforms_t *p, const bk_args_t *args);
+
+
+/* program.c */
 
 /* Where a program is: env names a variable that wins over PATH; NULL. */
-char *bk_session_program(const char *env, const char *name);
+char *bk_program_find(const char *env, const char *name);
 /* A list of strings that grows: for argv. */
 typedef struct {
     char   **v;
@@ -378,6 +490,7 @@ typedef struct {
 
 void bk_argv_add(bk_argv_t *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+void bk_argv_copy(bk_argv_t *to, const bk_argv_t *from);
 void bk_argv_free(bk_argv_t *a);
 
 
@@ -424,11 +537,13 @@ void bk_list_allocations(const bk_args_t *args, const json_t *array);
 
 int bk_cmd_allocate(const bk_args_t *args);
 int bk_cmd_allocations(const bk_args_t *args);
+int bk_cmd_backup(const bk_args_t *args);
 int bk_cmd_build(const bk_args_t *args);
 int bk_cmd_buildctl(const bk_args_t *args);
 int bk_cmd_completion(const bk_args_t *args);
 int bk_cmd_drain(const bk_args_t *args);
 int bk_cmd_env(const bk_args_t *args);
+int bk_cmd_explain(const bk_args_t *args);
 int bk_cmd_help(const bk_args_t *args);
 int bk_cmd_pools(const bk_args_t *args);
 int bk_cmd_release(const bk_args_t *args);

@@ -19,7 +19,6 @@ bk_cmd_allocate(const bk_args_t *args)
     int              rc, human;
     char             dir[PATH_MAX];
     json_t          *answer;
-    int64_t          skew;
     bk_api_reply_t   r;
 
     /* on a terminal nobody wants a key, so there it needs a folder */
@@ -31,10 +30,10 @@ bk_cmd_allocate(const bk_args_t *args)
                              "credentials there, --json prints them");
     }
 
-    rc = bk_alloc_new(args, -1, NULL, NULL, &answer, &skew);
+    rc = bk_alloc_guarded(args, &answer);
 
     if (rc != BK_EXIT_OK) {
-        return rc;
+        return rc > 128 ? bk_signals_die(rc - 128) : rc;
     }
 
     if (args->out && (bk_creds_write(args->out, answer) != 0

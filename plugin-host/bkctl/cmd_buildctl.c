@@ -14,7 +14,7 @@ bk_cmd_buildctl(const bk_args_t *args)
     bk_session_t  s;
 
     /* before a worker is taken */
-    program = bk_session_program("BKCTL_BUILDCTL", "buildctl");
+    program = bk_program_find("BKCTL_BUILDCTL", "buildctl");
 
     if (program == NULL) {
         bk_out_error("buildctl is not to be found");
@@ -28,13 +28,13 @@ bk_cmd_buildctl(const bk_args_t *args)
     if (bk_session_open(&s, args) == 0) {
         bk_argv_add(&argv, "%s", program);
         bk_argv_add(&argv, "--addr");
-        bk_argv_add(&argv, "%s", bk_alloc_endpoint(s.answer));
+        bk_argv_add(&argv, "%s", bk_alloc_endpoint(s.nodes[0]->answer));
         bk_argv_add(&argv, "--tlscacert");
-        bk_argv_add(&argv, "%s/ca.pem", s.dir);
+        bk_argv_add(&argv, "%s/ca.pem", s.nodes[0]->dir);
         bk_argv_add(&argv, "--tlscert");
-        bk_argv_add(&argv, "%s/cert.pem", s.dir);
+        bk_argv_add(&argv, "%s/cert.pem", s.nodes[0]->dir);
         bk_argv_add(&argv, "--tlskey");
-        bk_argv_add(&argv, "%s/key.pem", s.dir);
+        bk_argv_add(&argv, "%s/key.pem", s.nodes[0]->dir);
 
         for (i = 0; i < args->argc; i++) {
             bk_argv_add(&argv, "%s", args->argv[i]);

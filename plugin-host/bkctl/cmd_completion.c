@@ -16,7 +16,13 @@ static void bk_completion_bash_flags(const bk_verb_t *v);
 static void bk_completion_zsh(void);
 static void bk_completion_fish(void);
 static const char *bk_completion_kind(const bk_flag_t *f);
+static const char *bk_completion_words(const bk_flag_t *f);
 static void bk_completion_quoted(const char *s, const char *escape);
+
+
+#define BK_COMPLETION_OIDC   "github"
+#define BK_COMPLETION_VERBS  "allocate wake release revoke drain list certs "  \
+                             "admin"
 
 
 int
@@ -42,7 +48,7 @@ bk_cmd_completion(const bk_args_t *args)
 }
 
 
-/* What a flag's value is: a list of the API, "file", "dir" or "". */
+/* What a flag's value is: a list of the API, "file", "dir", "words" or "". */
 
 static const char *
 bk_completion_kind(const bk_flag_t *f)
@@ -63,8 +69,20 @@ bk_completion_kind(const bk_flag_t *f)
         return "dir";
     }
 
+    if (strcmp(f->name, "oidc") == 0 || strcmp(f->name, "verb") == 0) {
+        return "words";
+    }
+
     return strcmp(f->name, "table") == 0 || strcmp(f->name, "token-file") == 0
            ? "file" : "";
+}
+
+
+static const char *
+bk_completion_words(const bk_flag_t *f)
+{
+    return strcmp(f->name, "oidc") == 0 ? BK_COMPLETION_OIDC
+                                        : BK_COMPLETION_VERBS;
 }
 
 
@@ -103,10 +121,15 @@ bk_completion_bash(void)
            "    --out) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n"
            "    --table|--token-file) COMPREPLY=($(compgen -f -- \"$cur\"));"
            " return ;;\n"
+           "    --oidc) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); "
+           "return ;;\n"
+           "    --verb) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); "
+           "return ;;\n"
            "    --namespace|--ttl|--wait|--arch|--job-id|--cache-key|"
-           "--metadata|--reason|--endpoint) return ;;\n"
+           "--idempotency-key|--metadata|--reason|--endpoint|--audience) "
+           "return ;;\n"
            "    esac\n\n"
-           "    case $verb in\n");
+           "    case $verb in\n", BK_COMPLETION_OIDC, BK_COMPLETION_VERBS);
 
     for (v = bk_verbs; v->name; v++) {
         printf("    %s) words='", v->name);
@@ -117,7 +140,7 @@ bk_completion_bash(void)
     printf("    esac\n\n"
            "    case $verb:$cur in\n"
            "    *:-*) ;;\n"
-           "    revoke:*) words=\"$(bkctl allocations --names "
+           "    revoke:*|allocations:*) words=\"$(bkctl allocations --names "
            "2>/dev/null)\" ;;\n"
            "    drain:*) words=\"$(bkctl workers --names "
            "2>/dev/null)\" ;;\n"
@@ -209,6 +232,9 @@ bk_completion_zsh(void)
                 } else if (strcmp(kind, "file") == 0) {
                     printf("_files");
 
+                } else if (strcmp(kind, "words") == 0) {
+                    printf("(%s)", bk_completion_words(f));
+
                 } else if (*kind) {
                     printf("_bkctl_%s", kind);
                 }
@@ -223,7 +249,7 @@ bk_completion_zsh(void)
         } else if (v->takes & BK_TAKES_TOKEN) {
             printf(" \\\n            '1:file:_files'");
 
-        } else if (v->takes & BK_TAKES_REASON) {
+        } else if (v->takes & (BK_TAKES_REASON|BK_TAKES_WATCH)) {
             printf(" \\\n            '1:id:_bkctl_allocations'");
 
         } else if (v->takes & BK_TAKES_DRAIN) {
@@ -280,6 +306,9 @@ bk_completion_fish(void)
                 {
                     printf(" -r -F");
 
+                } else if (strcmp(kind, "words") == 0) {
+                    printf(" -x -a '%s'", bk_completion_words(f));
+
                 } else {
                     printf(" -x -a '(bkctl %s --names 2>/dev/null)'", kind);
                 }
@@ -291,7 +320,8 @@ bk_completion_fish(void)
         }
     }
 
-    printf("complete -c bkctl -n '__fish_seen_subcommand_from revoke' -a "
+    printf("complete -c bkctl -n '__fish_seen_subcommand_from revoke "
+           "allocations' -a "
            "'(bkctl allocations --names 2>/dev/null)'\n"
            "complete -c bkctl -n '__fish_seen_subcommand_from drain' -a "
            "'(bkctl workers --names 2>/dev/null)'\n"

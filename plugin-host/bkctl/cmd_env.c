@@ -22,11 +22,10 @@ bk_cmd_env(const bk_args_t *args)
     int              rc;
     char             dir[PATH_MAX], temp[PATH_MAX];
     json_t          *answer;
-    int64_t          skew;
     const char      *out;
     bk_api_reply_t   r;
 
-    rc = bk_alloc_new(args, -1, NULL, NULL, &answer, &skew);
+    rc = bk_alloc_guarded(args, &answer);
 
     if (rc != BK_EXIT_OK) {
         goto failed;
@@ -59,7 +58,7 @@ failed:
     printf("(exit %d)\n", rc);
     bk_out_flush();
 
-    return rc;
+    return rc > 128 ? bk_signals_die(rc - 128) : rc;
 }
 
 

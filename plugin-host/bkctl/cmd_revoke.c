@@ -21,18 +21,8 @@ bk_cmd_revoke(const bk_args_t *args)
 
     id = args->argv[0];
 
-    if (strspn(id, "0123456789abcdef") != strlen(id) || strlen(id) < 12
-        || strlen(id) > 64)
-    {
-        /* it may be a token: not repeated */
-
-        if (strlen(id) < 43) {
-            return bk_args_usage(args->verb, "\"%s\" is no allocation's id: "
-                                 "12 hex digits, see bkctl allocations", id);
-        }
-
-        return bk_args_usage(args->verb, "this is no allocation's id: 12 hex "
-                             "digits, see bkctl allocations");
+    if (bk_args_id(args->verb, id) != 0) {
+        return BK_EXIT_USAGE;
     }
 
     body = json_pack("{s:s}", "reason", args->reason);

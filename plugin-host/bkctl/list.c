@@ -18,6 +18,7 @@ static const char *bk_list_shared(const json_t *pool, char *buf,
     size_t size);
 static const char *bk_list_disk(const json_t *worker, char *buf,
     size_t size);
+static int bk_list_has(const json_t *array, const char *key);
 static char *bk_list_count(const json_t *item, const char *key, char *buf,
     size_t size);
 
@@ -260,18 +261,30 @@ bk_list_disk(const json_t *worker, char *buf, size_t size)
 }
 
 
+/* Columns that no allocation has anything for are left out. */
+
 void
 bk_list_allocations(const bk_args_t *args, const json_t *array)
 {
-    char         expires[64], changed[64];
+    int          c, n, used[10];
+    char         expires[64], changed[64], place[24];
     size_t       i;
     json_t      *a;
     bk_rows_t   *rows;
+    const char  *cells[10], *shown[10];
     const char  *header[] = { "ID", "POOL", "WORKER", "STATE", "EXPIRES",
-                              "CHANGED", "REASON" };
+                              "CHANGED", "POSITION", "OWNER", "RULE",
+                              "REASON" };
+    const char  *extra[] = { "position", "owner", "rule" };
 
-    rows = bk_rows_new(7);
-    bk_rows_add(rows, header);
+    for (n = 0, c = 0; c < 10; c++) {
+        used[c] = c < 6 || c > 8 || bk_list_has(array, extra[c - 6]);
+        shown[n] = header[c];
+        n += used[c];
+    }
+
+    rows = bk_rows_new(n);
+    bk_rows_add(rows, shown);
 
     json_array_foreach(array, i, a) {
         if (!bk_list_match(args, a, "pool")) {
@@ -283,16 +296,26 @@ bk_list_allocations(const bk_args_t *args, const json_t *array)
             continue;
         }
 
-        bk_time_short(bk_out_string(a, "expiresAt"), expires,
-                      sizeof(expires));
-        bk_time_short(bk_out_string(a, "changedAt"), changed,
-                      sizeof(changed));
+        cells[0] = bk_out_string(a, "id");
+        cells[1] = bk_out_string(a, "pool");
+        cells[2] = bk_out_string(a, "worker");
+        cells[3] = bk_out_string(a, "state");
+        cells[4] = bk_time_short(bk_out_string(a, "expiresAt"), expires,
+                                 sizeof(expires));
+        cells[5] = *bk_out_string(a, "changedAt")
+                   ? bk_time_short(bk_out_string(a, "changedAt"), changed,
+                                   sizeof(changed)) : "";
+        cells[6] = bk_list_count(a, "position", place, sizeof(place));
+        cells[7] = bk_out_string(a, "owner");
+        cells[8] = bk_out_string(a, "rule");
+        cells[9] = bk_out_string(a, "reason");
 
-        bk_rows_add(rows, (const char *[]) {
-            bk_out_string(a, "id"), bk_out_string(a, "pool"),
-            bk_out_string(a, "worker"), bk_out_string(a, "state"), expires,
-            *bk_out_string(a, "changedAt") ? changed : "",
-            bk_out_string(a, "reason") });
+        for (n = 0, c = 0; c < 10; c++) {
+            shown[n] = cells[c];
+            n += used[c];
+        }
+
+        bk_rows_add(rows, shown);
     }
 
     if (!args->names) {
@@ -300,6 +323,28 @@ bk_list_allocations(const bk_args_t *args, const json_t *array)
     }
 
     bk_rows_free(&rows);
+}
+
+
+/* Whether any of them says something about key. */
+
+static int
+bk_list_has(const json_t *array, const char *key)
+{
+    size_t   i;
+    json_t  *item, *value;
+
+    json_array_foreach(array, i, item) {
+        value = json_object_get(item, key);
+
+        if (json_integer_value(value) > 0
+            || (json_is_string(value) && *json_string_value(value)))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

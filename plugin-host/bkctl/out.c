@@ -366,6 +366,14 @@ bk_progress_why(bk_progress_t *p, const char *fmt, ...)
 }
 
 
+void
+bk_progress_now(bk_progress_t *p)
+{
+    p->next_ms = 0;
+    bk_progress_tick(p);
+}
+
+
 char *
 bk_progress_took(const bk_progress_t *p, char *buf, size_t size)
 {

@@ -6,15 +6,20 @@
  */
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bkctl.h"
 
 
+static const char *bk_reply_hint(const bk_api_reply_t *r, int code);
+
+
 void
 bk_reply_refused(bk_api_reply_t *r, const char *endpoint)
 {
-    int  code;
+    int          code;
+    const char  *hint;
 
     switch (r->status) {
     case 401:
@@ -38,19 +43,54 @@ bk_reply_refused(bk_api_reply_t *r, const char *endpoint)
         code = BK_EXIT_CAPACITY;
     }
 
+    r->again = ((r->status == 503 || r->status == 429)
+                && r->retry_after >= 0)
+               || code == BK_EXIT_UNREACHABLE
+               ? BK_AGAIN_ALWAYS : BK_AGAIN_NEVER;
+
     if (*bk_out_string(r->json, "error") == '\0') {
-        bk_reply_fail(r, code,
-                      code == BK_EXIT_DENIED
-                      ? "set BKCTL_TOKEN, or ask who runs the gateway"
-                      : "is BKCTL_ENDPOINT the gateway's API? its log says "
-                        "more",
+        bk_reply_fail(r, code, bk_reply_hint(r, code),
                       "the API at %s answered %ld without saying why",
                       endpoint, r->status);
         return;
     }
 
-    bk_reply_fail(r, code, bk_out_string(r->json, "hint"), "%s",
-                  bk_out_string(r->json, "error"));
+    hint = bk_out_string(r->json, "hint");
+    bk_reply_fail(r, code, *hint || code != BK_EXIT_DENIED
+                  ? hint : bk_reply_hint(r, code),
+                  "%s", bk_out_string(r->json, "error"));
+}
+
+
+/* Where the API gives none. */
+
+static const char *
+bk_reply_hint(const bk_api_reply_t *r, int code)
+{
+    if (code != BK_EXIT_DENIED) {
+        return "is BKCTL_ENDPOINT the gateway's API? its log says more";
+    }
+
+    if (r->status == 403) {
+        return "\"bkctl explain --pool POOL\" says which rule decides; ask "
+               "who runs the gateway";
+    }
+
+    if (r->bearer) {
+        return "the token that was sent is not taken: is it of the right "
+               "issuer and audience, and not too old?";
+    }
+
+    if (getenv("GITHUB_ACTIONS")) {
+        return "in a GitHub workflow: --oidc github, and \"permissions: "
+               "id-token: write\" for the job";
+    }
+
+    if (getenv("GITLAB_CI")) {
+        return "in a GitLab job: \"id_tokens: BKCTL_TOKEN: aud: ...\"";
+    }
+
+    return "set BKCTL_TOKEN or give --token-file, or ask who runs the gateway";
 }
 
 

@@ -1,23 +1,21 @@
 /*
- * A command that runs inside an allocation: run, buildctl, build.
+ * A command that runs inside an allocation, or several: run, buildctl, build.
  *
  * One poll() on a signalfd and the times of the next renewal and of the next
- * look at the allocation (renewal.c, vigil.c); nothing else waits.  Signals
+ * look at each allocation (renewal.c, vigil.c); nothing else waits.  Signals
  * are passed on to the command, but not those that the terminal sent: it sent
  * them to the command as well, and build tools take a second Ctrl-C for "now
- * at once".  Whatever happens, the allocation is
- * released and the files are removed at the end.
+ * at once".  Whatever happens, the allocations are released and their files
+ * are removed at the end.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,86 +26,101 @@
 #define BK_SESSION_OUTPUT_MAX  8192
 
 
-static int bk_session_block(bk_session_t *s);
+static void bk_session_key(bk_node_t *node, const char *arch);
 static int bk_session_signals(void *data);
+static int bk_session_adding(void *data);
 static int bk_session_spawn(bk_session_t *s, char *const *argv, int out);
 static void bk_session_exec(bk_session_t *s, char *const *argv, int out,
     int report);
 static int bk_session_wait(bk_session_t *s, unsigned timeout_ms);
+static int bk_session_due(bk_session_t *s, uint64_t *next);
+static void bk_session_end(bk_node_t *node);
+
+
+int
+bk_session_begin(bk_session_t *s, const bk_args_t *args)
+{
+    memset(s, 0, sizeof(bk_session_t));
+    s->args = args;
+    s->sigfd = bk_signals_open(&s->oldmask);
+
+    return s->sigfd == -1 ? -1 : 0;
+}
 
 
 int
 bk_session_open(bk_session_t *s, const bk_args_t *args)
 {
-    char  pool[700];
-
-    memset(s, 0, sizeof(bk_session_t));
-    s->args = args;
-    s->sigfd = -1;
-
-    if (bk_session_block(s) != 0
-        || bk_creds_tempdir(s->dir, sizeof(s->dir)) != 0
-        || bk_alloc_new(args, s->sigfd, bk_session_signals, s, &s->answer,
-                        &s->skew_ms)
-           != BK_EXIT_OK)
-    {
-        return -1;
-    }
-
-    bk_alloc_id(s->answer, s->id);
-    bk_renewal_schedule(s);
-
-    if (!bk_alloc_ready(s->answer)) {
-        bk_out_note("bkctl: worker %s of pool %s is still %s; the gateway "
-                    "holds connections until it is ready",
-                    bk_out_text(s->answer, "workerName"),
-                    bk_alloc_pool(args, pool, sizeof(pool)),
-                    bk_out_string(s->answer, "state"));
-    }
-
-    if (bk_creds_write(s->dir, s->answer) != 0) {
-        return -1;
-    }
-
-    setenv("BUILDKIT_HOST", bk_alloc_endpoint(s->answer), 1);
-    setenv("BKCTL_TLS_DIR", s->dir, 1);
-
-    return s->interrupted ? -1 : 0;
+    return bk_session_begin(s, args) == 0 && bk_session_add(s, NULL)
+           ? 0 : -1;
 }
 
 
-/* Signals that are ignored already (nohup) stay so. */
-
-static int
-bk_session_block(bk_session_t *s)
+bk_node_t *
+bk_session_add(bk_session_t *s, const char *arch)
 {
-    size_t            i;
-    sigset_t          mask;
-    struct sigaction  sa;
-    static const int  signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT,
-                                    SIGUSR1, SIGUSR2 };
+    char        pool[700];
+    bk_node_t  *node;
 
-    sigemptyset(&mask);
-    signal(SIGCHLD, SIG_DFL);
-    sigaddset(&mask, SIGCHLD);
+    node = calloc(1, sizeof(bk_node_t));
 
-    for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
-        if (sigaction(signals[i], NULL, &sa) == 0
-            && sa.sa_handler != SIG_IGN)
-        {
-            sigaddset(&mask, signals[i]);
-        }
+    if (node == NULL) {
+        abort();
     }
 
-    sigprocmask(SIG_BLOCK, &mask, &s->oldmask);
-    s->sigfd = signalfd(-1, &mask, SFD_CLOEXEC|SFD_NONBLOCK);
+    node->s = s;
+    node->args = *s->args;
+    bk_session_key(node, arch);
+    s->nodes[s->n++] = node;
 
-    if (s->sigfd == -1) {
-        bk_out_error("cannot watch for signals: %s", strerror(errno));
-        return -1;
+    if (bk_creds_tempdir(node->dir, sizeof(node->dir)) != 0
+        || bk_alloc_new(&node->args, s->sigfd, bk_session_adding, s,
+                        &node->answer, &node->skew_ms)
+           != BK_EXIT_OK)
+    {
+        return NULL;
     }
 
-    return 0;
+    bk_alloc_id(node->answer, node->id);
+    bk_renewal_schedule(node);
+
+    if (!bk_alloc_ready(node->answer)) {
+        bk_out_note("bkctl: worker %s of pool %s is still %s; the gateway "
+                    "holds connections until it is ready",
+                    bk_out_text(node->answer, "workerName"),
+                    bk_alloc_pool(s->args, pool, sizeof(pool)),
+                    bk_out_string(node->answer, "state"));
+    }
+
+    if (bk_creds_write(node->dir, node->answer) != 0) {
+        return NULL;
+    }
+
+    if (s->n == 1) {
+        setenv("BUILDKIT_HOST", bk_alloc_endpoint(node->answer), 1);
+        setenv("BKCTL_TLS_DIR", node->dir, 1);
+    }
+
+    return s->interrupted ? NULL : node;
+}
+
+
+/* Several allocations of one command are several to the API as well. */
+
+static void
+bk_session_key(bk_node_t *node, const char *arch)
+{
+    if (arch == NULL) {
+        return;
+    }
+
+    node->args.arch = arch;
+
+    if (node->args.idempotency_key) {
+        snprintf(node->key, sizeof(node->key), "%s/%s",
+                 node->args.idempotency_key, arch);
+        node->args.idempotency_key = node->key;
+    }
 }
 
 
@@ -144,18 +157,44 @@ bk_session_signals(void *data)
 }
 
 
+/* While one is waited for, those that are there already do not run out. */
+
+static int
+bk_session_adding(void *data)
+{
+    int            i;
+    bk_session_t  *s = data;
+
+    for (i = 0; i < s->n; i++) {
+        if (s->nodes[i]->renew_at && bk_now_ms() >= s->nodes[i]->renew_at) {
+            bk_renewal_run(s->nodes[i], bk_session_signals);
+        }
+    }
+
+    return bk_session_signals(s);
+}
+
+
 int
 bk_session_run(bk_session_t *s, char *const *argv)
 {
-    int  rc;
+    int  i, rc;
 
     if (bk_session_spawn(s, argv, -1) != 0) {
         return BK_EXIT_NOT_STARTED;
     }
 
-    bk_vigil_begin(s);
+    s->born_ms = bk_now_ms();
+
+    for (i = 0; i < s->n; i++) {
+        bk_vigil_begin(s->nodes[i]);
+    }
+
     rc = bk_session_wait(s, 0);
-    bk_vigil_end(s, rc);
+
+    for (i = 0; i < s->n; i++) {
+        bk_vigil_end(s->nodes[i], rc);
+    }
 
     return rc;
 }
@@ -165,10 +204,9 @@ int
 bk_session_quiet(bk_session_t *s, char *const *argv, const char *what,
     unsigned timeout_ms)
 {
-    int       out, rc;
-    char      text[BK_SESSION_OUTPUT_MAX];
-    uint64_t  renew_at;
-    ssize_t   n;
+    int      out, rc;
+    char     text[BK_SESSION_OUTPUT_MAX];
+    ssize_t  n;
 
     out = memfd_create("output", MFD_CLOEXEC);
 
@@ -178,14 +216,13 @@ bk_session_quiet(bk_session_t *s, char *const *argv, const char *what,
     }
 
     rc = -1;
-    renew_at = s->renew_at;
-    s->renew_at = 0;
+    s->still = 1;
 
     if (bk_session_spawn(s, argv, out) == 0) {
         rc = bk_session_wait(s, timeout_ms);
     }
 
-    s->renew_at = renew_at;
+    s->still = 0;
 
     if (rc > 0) {
         n = pread(out, text, sizeof(text), 0);
@@ -301,19 +338,14 @@ bk_session_wait(bk_session_t *s, unsigned timeout_ms)
             end = UINT64_MAX;
         }
 
-        if (s->renew_at && now >= s->renew_at) {
-            bk_renewal_run(s);
+        next = end;
+
+        if (!s->still && bk_session_due(s, &next)) {
             continue;
         }
 
-        if (s->look_at && now >= s->look_at) {
-            bk_vigil_look(s);
-            continue;
-        }
-
-        next = s->renew_at && s->renew_at < end ? s->renew_at : end;
-        next = s->look_at && s->look_at < next ? s->look_at : next;
         ms = next == UINT64_MAX ? -1
+             : next <= now ? 0
              : next - now < 60000 ? (int) (next - now) : 60000;
 
         poll(&pfd, 1, ms);
@@ -321,6 +353,43 @@ bk_session_wait(bk_session_t *s, unsigned timeout_ms)
 
     return WIFSIGNALED(s->status) ? 128 + WTERMSIG(s->status)
                                   : WEXITSTATUS(s->status);
+}
+
+
+/* Does one thing that is due, or lowers *next to when one will be. */
+
+static int
+bk_session_due(bk_session_t *s, uint64_t *next)
+{
+    int         i;
+    uint64_t    now;
+    bk_node_t  *node;
+
+    now = bk_now_ms();
+
+    for (i = 0; i < s->n; i++) {
+        node = s->nodes[i];
+
+        if (node->renew_at && now >= node->renew_at) {
+            bk_renewal_run(node, bk_session_busy);
+            return 1;
+        }
+
+        if (node->look_at && now >= node->look_at) {
+            bk_vigil_look(node);
+            return 1;
+        }
+
+        if (node->renew_at && node->renew_at < *next) {
+            *next = node->renew_at;
+        }
+
+        if (node->look_at && node->look_at < *next) {
+            *next = node->look_at;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -338,112 +407,49 @@ bk_session_busy(void *data)
 void
 bk_session_close(bk_session_t *s)
 {
-    bk_api_reply_t  r;
+    int  i;
 
-    if (s->answer) {
-        if (bk_alloc_release(s->args, bk_out_string(s->answer, "token"),
-                             BK_SESSION_RELEASE_MS, &r)
-            != BK_EXIT_OK && r.status != 410 && r.status != 404
-            && bk_renewal_left(s) != 0)
-        {
-            bk_out_note("bkctl: warning: the allocation %s was not released: "
-                        "%s; it expires at %s", s->id, r.error,
-                        bk_out_text(s->answer, "expiresAt"));
-        }
-
-        bk_reply_free(&r);
-        json_decref(s->answer);
-    }
-
-    if (s->dir[0]) {
-        bk_creds_remove(s->dir);
+    for (i = 0; i < s->n; i++) {
+        bk_session_end(s->nodes[i]);
     }
 
     if (s->sigfd != -1) {
         close(s->sigfd);
     }
 
-    /* last, so that it is what they read */
-    if (s->epitaph[0]) {
-        bk_out_error("%s", s->epitaph);
+    for (i = 0; i < s->n; i++) {
+        /* last, so that it is what they read */
+        if (s->nodes[i]->epitaph[0]) {
+            bk_out_error("%s", s->nodes[i]->epitaph);
+        }
+
+        free(s->nodes[i]);
     }
 }
 
 
-char *
-bk_session_program(const char *env, const char *name)
+static void
+bk_session_end(bk_node_t *node)
 {
-    char        *path, *copy, *dir, *save;
-    const char  *value;
+    bk_api_reply_t  r;
 
-    value = env ? getenv(env) : NULL;
-
-    if (value && *value) {
-        if (strchr(value, '/')) {
-            return access(value, X_OK) == 0 ? strdup(value) : NULL;
-        }
-
-        name = value;
-    }
-
-    value = getenv("PATH");
-    copy = strdup(value ? value : "/usr/local/bin:/usr/bin:/bin");
-    path = NULL;
-
-    for (dir = strtok_r(copy, ":", &save); dir && path == NULL;
-         dir = strtok_r(NULL, ":", &save))
-    {
-        struct stat  st;
-
-        if (asprintf(&path, "%s/%s", dir, name) < 0) {
-            abort();
-        }
-
-        if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)
-            || access(path, X_OK) != 0)
+    if (node->answer) {
+        if (bk_alloc_release(&node->args,
+                             bk_out_string(node->answer, "token"),
+                             BK_SESSION_RELEASE_MS, &r)
+            != BK_EXIT_OK && r.status != 410 && r.status != 404
+            && bk_renewal_left(node) != 0)
         {
-            free(path);
-            path = NULL;
+            bk_out_note("bkctl: warning: the allocation %s was not released: "
+                        "%s; it expires at %s", node->id, r.error,
+                        bk_out_text(node->answer, "expiresAt"));
         }
+
+        bk_reply_free(&r);
+        json_decref(node->answer);
     }
 
-    free(copy);
-
-    return path;
-}
-
-
-void
-bk_argv_add(bk_argv_t *a, const char *fmt, ...)
-{
-    va_list  ap;
-
-    a->v = realloc(a->v, (a->n + 2) * sizeof(char *));
-
-    if (a->v == NULL) {
-        abort();
+    if (node->dir[0]) {
+        bk_creds_remove(node->dir);
     }
-
-    va_start(ap, fmt);
-
-    if (vasprintf(&a->v[a->n++], fmt, ap) < 0) {
-        abort();
-    }
-
-    va_end(ap);
-
-    a->v[a->n] = NULL;
-}
-
-
-void
-bk_argv_free(bk_argv_t *a)
-{
-    size_t  i;
-
-    for (i = 0; i < a->n; i++) {
-        free(a->v[i]);
-    }
-
-    free(a->v);
 }

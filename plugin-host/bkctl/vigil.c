@@ -24,29 +24,28 @@
 
 
 static int bk_vigil_ready(const json_t *look);
-static void bk_vigil_held(bk_session_t *s, const json_t *look);
-static void bk_vigil_through(bk_session_t *s, const json_t *look);
+static void bk_vigil_held(bk_node_t *node, const json_t *look);
+static void bk_vigil_through(bk_node_t *node, const json_t *look);
 static int bk_vigil_idle(void *data);
 
 
 void
-bk_vigil_begin(bk_session_t *s)
+bk_vigil_begin(bk_node_t *node)
 {
-    s->born_ms = bk_now_ms();
-    s->look_at = s->born_ms + BK_VIGIL_FIRST;
+    node->look_at = node->s->born_ms + BK_VIGIL_FIRST;
 }
 
 
 void
-bk_vigil_look(bk_session_t *s)
+bk_vigil_look(bk_node_t *node)
 {
     int             rc, watch;
     uint64_t        now;
     bk_api_reply_t  r;
 
-    s->look_at = 0;
-    rc = bk_alloc_lookup(s->args, bk_out_string(s->answer, "token"),
-                         s->sigfd, bk_session_busy, s, &r);
+    node->look_at = 0;
+    rc = bk_alloc_lookup(&node->args, bk_out_string(node->answer, "token"),
+                         node->s->sigfd, bk_session_busy, node->s, &r);
     now = bk_now_ms();
 
     if (r.status == 410 || r.status == 404) {
@@ -59,18 +58,18 @@ bk_vigil_look(bk_session_t *s)
 
     if (rc == BK_EXIT_OK) {
         if (bk_out_number(r.json, "held") > 0) {
-            bk_vigil_held(s, r.json);
+            bk_vigil_held(node, r.json);
 
         } else {
-            bk_vigil_through(s, r.json);
+            bk_vigil_through(node, r.json);
         }
 
-        watch = s->held_ms || !bk_vigil_ready(r.json)
+        watch = node->held_ms || !bk_vigil_ready(r.json)
                 || (bk_out_number(r.json, "live") == 0
-                    && now - s->born_ms < BK_VIGIL_NEW);
+                    && now - node->s->born_ms < BK_VIGIL_NEW);
     }
 
-    s->look_at = now + (watch ? BK_VIGIL_OFTEN : BK_VIGIL_SELDOM);
+    node->look_at = now + (watch ? BK_VIGIL_OFTEN : BK_VIGIL_SELDOM);
     bk_reply_free(&r);
 }
 
@@ -89,23 +88,25 @@ bk_vigil_ready(const json_t *look)
 /* "bkctl: waiting for worker w1: starting: pulling the image (12s)" */
 
 static void
-bk_vigil_held(bk_session_t *s, const json_t *look)
+bk_vigil_held(bk_node_t *node, const json_t *look)
 {
-    char         text[sizeof(s->said)], took[32];
+    char         text[sizeof(node->said)], took[32];
     uint64_t     now;
     const char  *message, *state;
 
     now = bk_now_ms();
 
-    if (!s->held_ms) {
-        s->held_ms = now;
+    if (!node->held_ms) {
+        node->held_ms = now;
     }
 
     state = bk_out_string(look, "workerState");
     state = *state ? state : bk_out_string(look, "state");
     message = bk_out_string(look, "workerMessage");
 
-    if (strcmp(state, "ready") == 0 && now - s->held_ms < BK_VIGIL_OFTEN / 2) {
+    if (strcmp(state, "ready") == 0
+        && now - node->held_ms < BK_VIGIL_OFTEN / 2)
+    {
         /* it may just be connecting */
         return;
     }
@@ -117,73 +118,74 @@ bk_vigil_held(bk_session_t *s, const json_t *look)
              *message && strcmp(message, state) != 0 ? ": " : "",
              strcmp(message, state) != 0 ? message : "");
 
-    if (strcmp(text, s->said) == 0 && now < s->say_at) {
+    if (strcmp(text, node->said) == 0 && now < node->say_at) {
         return;
     }
 
-    memcpy(s->said, text, sizeof(text));
-    s->say_at = now + BK_VIGIL_AGAIN;
-    bk_duration_format((now - s->held_ms) / 1000 * 1000, took, sizeof(took));
+    memcpy(node->said, text, sizeof(text));
+    node->say_at = now + BK_VIGIL_AGAIN;
+    bk_duration_format((now - node->held_ms) / 1000 * 1000, took,
+                       sizeof(took));
     bk_out_note("bkctl: %s (%s)", text, took);
 }
 
 
 static void
-bk_vigil_through(bk_session_t *s, const json_t *look)
+bk_vigil_through(bk_node_t *node, const json_t *look)
 {
     char  took[32];
 
-    if (!s->held_ms) {
+    if (!node->held_ms) {
         return;
     }
 
-    bk_duration_format((bk_now_ms() - s->held_ms) / 1000 * 1000, took,
+    bk_duration_format((bk_now_ms() - node->held_ms) / 1000 * 1000, took,
                        sizeof(took));
 
-    if (s->said[0] && bk_vigil_ready(look)
+    if (node->said[0] && bk_vigil_ready(look)
         && bk_out_number(look, "live") > 0)
     {
         bk_out_note("bkctl: worker %s is there after %s",
                     bk_out_text(look, "workerName"), took);
     }
 
-    s->held_ms = 0;
-    s->said[0] = '\0';
+    node->held_ms = 0;
+    node->said[0] = '\0';
 }
 
 
 /* The command is over; what it said may not be the reason. */
 
 void
-bk_vigil_end(bk_session_t *s, int rc)
+bk_vigil_end(bk_node_t *node, int rc)
 {
     bk_api_reply_t  r;
 
-    s->look_at = 0;
+    node->look_at = 0;
 
     if (rc == 0) {
         return;
     }
 
-    if (bk_alloc_lookup(s->args, bk_out_string(s->answer, "token"),
-                        s->sigfd, bk_vigil_idle, s, &r)
+    if (bk_alloc_lookup(&node->args, bk_out_string(node->answer, "token"),
+                        node->s->sigfd, bk_vigil_idle, node->s, &r)
         == BK_EXIT_OK)
     {
         if (strcmp(bk_out_string(r.json, "state"), "draining") == 0) {
-            snprintf(s->epitaph, sizeof(s->epitaph), "allocation %s takes no "
-                     "new connections: %s", s->id,
+            snprintf(node->epitaph, sizeof(node->epitaph), "allocation %s "
+                     "takes no new connections: %s", node->id,
                      bk_out_string(r.json, "reason"));
         }
 
     } else if (r.status == 410) {
-        snprintf(s->epitaph, sizeof(s->epitaph), "%s", r.error);
+        snprintf(node->epitaph, sizeof(node->epitaph), "%s", r.error);
 
-    } else if (bk_renewal_left(s) == 0) {
+    } else if (bk_renewal_left(node) == 0) {
         /* the gateway needs nobody to know that */
-        snprintf(s->epitaph, sizeof(s->epitaph), "allocation %s expired at "
-                 "%s and could not be renewed: %s", s->id,
-                 bk_out_string(s->answer, "expiresAt"),
-                 *s->renew_error ? s->renew_error : r.error);
+        snprintf(node->epitaph, sizeof(node->epitaph), "allocation %s expired "
+                 "at %s and could not be renewed: %s", node->id,
+                 bk_out_string(node->answer, "expiresAt"),
+                 *node->renew_error ? node->renew_error : r.error);
     }
 
     bk_reply_free(&r);

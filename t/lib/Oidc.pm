@@ -210,7 +210,6 @@ sub set {
 sub hang { my ($self, $path) = @_; $self->_special($path, 'hang') }
 # that many bytes, as fast as they are read
 sub big  { my ($self, $path, $n) = @_; $self->_special($path, "big $n") }
-# to a program: its stdin is the body, its stdout the answer
 sub _special {
     my ($self, $path, $text) = @_;
 
@@ -390,5 +389,40 @@ sub answer {
 }
 
 sub ask { answer($_[0], begin(@_)) }
+
+sub clock { my ($p, $ms) = @_; _said($p, "clock $ms", qr/^ok/) }
+sub ping  { _said($_[0], 'ping', qr/^pong/) }
+
+# {NAME{LABELS} => VALUE}
+sub stats {
+    my $line = _said($_[0], 'stats', qr/^stats /);
+
+    return { map { /^(.*)=(.*)$/ } grep { /=/ } split ' ', $line };
+}
+
+# Answers that come meanwhile are kept.
+sub _said {
+    my ($p, $command, $want) = @_;
+
+    syswrite $p->{in}, "$command\n";
+    while (1) {
+        my $line = $p->line(20);
+        return $line if $line =~ $want;
+        my ($of, $what) = split / /, $line, 2;
+        $p->{answers}{$of} = $what;
+        push @{$p->{order}}, $of;
+    }
+}
+
+# the exit status: leaks are found at the end
+sub quit {
+    my ($p) = @_;
+
+    syswrite $p->{in}, "quit\n";
+    $p->{test}->wait_for(sub { !$p->{test}->alive($p) }, 20,
+        'the end of identify');
+
+    return $p->{status};
+}
 
 1;

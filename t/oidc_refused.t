@@ -1,0 +1,162 @@
+#!/usr/bin/perl
+
+# Plugin oidc: tokens that are not good.  Each is refused for the right
+# reason, in a text without the token; what is tampered with never gets in.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Digest::SHA qw(hmac_sha256);
+use MIME::Base64 qw(encode_base64url);
+use Oidc;
+use Test::Buildkit;
+
+my $t = Test::Buildkit->new;
+my ($main, $other) = map { Oidc->new($t, $_, start => $_ eq 'main') }
+    qw(main other);
+$main->key($_, $_) for qw(RS256 PS256 ES256 ES384);
+$other->key($_, $_) for qw(ES256 ES384);
+$main->publish;
+
+my $p = Oidc::identify($t, <<"E");
+issuers:
+  - name: main
+    issuer: "@{[$main->url]}"
+    audience: [builds]
+    caFile: "@{[$main->ca]}"
+    leeway: 30s
+  - name: narrow
+    issuer: "@{[$main->url]}"
+    audience: [narrow]
+    caFile: "@{[$main->ca]}"
+    algorithms: [ES256]
+E
+
+my $now = time;
+my $good = $main->token('ES256', {});
+my ($head, $payload, $sig) = split /\./, $good;
+my $pem = $t->run('openssl', 'pkey', '-in', $main->{keys}{RS256}{file},
+    '-pubout')->{out};
+my $iss = $main->url;
+
+# a token of these parts, whatever they are, signed by a key
+sub made {
+    my ($kid, $header, $claims) = @_;
+    return $main->token($kid, $claims // {}, $header);
+}
+
+# the same, with this in place of a signature
+sub faked {
+    my ($header, $with, $kid) = @_;
+    my $text = $main->token($kid // 'RS256', {}, $header);
+    $text =~ s/[^.]*\z//;
+    return $text . encode_base64url(ref $with
+        ? $with->($text =~ s/\.\z//r) : $with);
+}
+
+my $claims = qq("iss":"$iss","aud":"builds","exp":@{[$now + 99]});
+my $deep = qq({$claims,"sub":"s","x":) . '[' x 40 . ']' x 40 . '}';
+my @cases = (
+    ['another signature', "$head.$payload." . (split /\./,
+        $main->token('ES256', {}))[2] =~ s/^(.)/$1 eq 'A' ? 'B' : 'A'/er,
+        'BadSignature'],
+    ['another payload', join('.', $head, (split /\./, $main->token('ES256',
+        { sub => 'root' }))[1], $sig), 'BadSignature'],
+    ['no signature', "$head.$payload.", 'BadSignature'],
+    ['a short one', substr($good, 0, -4), 'BadSignature'],
+    ['R and S are 0', "$head.$payload." . 'A' x 86, 'BadSignature'],
+    ['another issuer\'s key', $other->token('ES256', { iss => $iss }),
+        'BadSignature'],
+    ['none', faked({ alg => 'none' }, ''), 'BadAlgorithm'],
+    ['None, signed', made('RS256', { alg => 'None' }), 'BadAlgorithm'],
+    ['no alg', made('RS256', { alg => undef }), 'BadAlgorithm'],
+    ['alg is a list', made('RS256', { alg => ['RS256'] }), 'BadAlgorithm'],
+    ['HS256 with the public key', faked({ alg => 'HS256' },
+        sub { hmac_sha256($_[0], $pem) }), 'BadAlgorithm'],
+    ['RS512', made('RS256', { alg => 'RS512' }), 'BadAlgorithm'],
+    ['RS256 of an EC key', made('ES256', { alg => 'RS256' }),
+        'BadAlgorithm'],
+    ['PS256 of an RS256 key', made('RS256', { alg => 'PS256' }),
+        'BadAlgorithm'],
+    ['ES256 of P-384', made('ES384', { alg => 'ES256' }), 'BadAlgorithm'],
+    ['not one of the issuer\'s', made('RS256', undef, { aud => 'narrow' }),
+        'BadAlgorithm'],
+    ['crit', made('ES256', { crit => ['exp'] }), 'TokenMalformed'],
+    ['b64', made('ES256', { b64 => JSON::false() }), 'TokenMalformed'],
+    ['no kid, one key of its kind', made('RS256', { kid => undef }, {}), 'ok'],
+    ['a number as kid', made('ES256', { kid => 7 }), 'TokenMalformed'],
+    ['a kid of 300', made('ES256', { kid => 'k' x 300 }), 'TokenMalformed'],
+    ['a path as kid', made('ES256', { kid => '../../etc/passwd' }),
+        'UnknownKey'],
+    ['jku and jwk of somebody', $other->token('ES384', { iss => $iss }, {
+        jku => $other->url . '/jwks', jwk => $other->{keys}{ES384}{jwk},
+        x5u => $other->url, kid => 'ES384' }), 'BadSignature'],
+    ['expired', made('ES256', undef, { exp => $now - 300 }), 'TokenExpired'],
+    ['by more than the leeway', made('ES256', undef, { exp => $now - 31 }),
+        'TokenExpired'],
+    ['not by more', made('ES256', undef, { exp => $now - 5 }), 'ok'],
+    ['no exp', made('ES256', undef, { exp => undef }), 'TokenMalformed'],
+    ['a text as exp', made('ES256', undef, { exp => "$now" }),
+        'TokenMalformed'],
+    ['exp of 1e300', made('ES256', undef, { exp => 1e300 }),
+        'TokenMalformed'],
+    ['exp is negative', made('ES256', undef, { exp => -1 }),
+        'TokenMalformed'],
+    ['issued in the future', made('ES256', undef, { iat => $now + 600 }),
+        'TokenNotYetValid'],
+    ['not valid yet', made('ES256', undef, { nbf => $now + 600 }),
+        'TokenNotYetValid'],
+    ['wrong audience', made('ES256', undef, { aud => 'nobody' }),
+        'WrongAudience'],
+    ['a longer audience', made('ES256', undef, { aud => "builds2" }),
+        'WrongAudience'],
+    ['no audience', made('ES256', undef, { aud => undef }), 'WrongAudience'],
+    ['audiences that are none', made('ES256', undef, { aud => [7, []] }),
+        'WrongAudience'],
+    ['no subject', made('ES256', undef, { sub => '' }), 'TokenMalformed'],
+    ['nested JSON', made('ES256', undef, $deep), 'TokenMalformed'],
+    ['a key twice', made('ES256', undef, qq({$claims,"sub":"a","sub":"b"})),
+        'TokenMalformed'],
+    ['alg twice', made('ES256', '{"alg":"none","alg":"ES256","kid":"ES256"}'),
+        'TokenMalformed'],
+    ['no JSON', made('ES256', undef, '{"iss":'), 'TokenMalformed'],
+    ['NUL in a string', made('ES256', undef,
+        qq({$claims,"sub":"a\\u0000b"})), 'TokenMalformed'],
+    ['padding', "$head=.$payload.$sig", 'TokenMalformed'],
+    ['another alphabet', "$head.$payload+/.$sig", 'TokenMalformed'],
+    ['a blank', "$head.$payload .$sig", 'TokenMalformed'],
+    ['1 MiB of it', "$head." . 'A' x 1048576 . ".$sig", 'TokenTooLong'],
+    ['a header of 8 KiB', made('ES256', { x => 'y' x 8192 }),
+        'TokenTooLong'],
+    ['another issuer', made('ES256', undef, { iss => 'https://x.example' }),
+        'none'],
+    ['the issuer and a slash', made('ES256', undef, { iss => "$iss/" }),
+        'none'],
+    ['the issuer as a list', made('ES256', undef, { iss => [$iss] }),
+        'none'],
+);
+
+plan tests => 6 + @cases;
+
+is($p->{first}, 'ready', 'it starts');
+
+for my $case (@cases) {
+    my ($what, $token, $want) = @$case;
+    my $a = Oidc::ask($p, $token);
+    my @parts = grep { length > 20 } split /\./, $token;
+    my $got = $a->{none} ? 'none' : $a->{ok} ? 'ok' : $a->{reason};
+    $got .= ", $a->{code}" if defined $a->{code} && $a->{code} != 401;
+    $got .= ', with the token' if !$a->{ok}
+        && grep { index($a->{line}, substr $_, 0, 20) >= 0 } @parts;
+    is($got, $want, $what) or diag($a->{line});
+}
+
+like(Oidc::ask($p, $cases[23][1])->{text}, qr/expired 5m(\d+s)? ago/,
+    'it says since when');
+like(Oidc::ask($p, made('ES256', undef, { aud => "a\e[1mb" }))->{text},
+    qr/wrong audience: saw a\?\[1mb, want builds/, 'and what it saw');
+is($main->requests('/jwks'), 3, 'one more fetch, for all the unknown keys');
+my ($secret) = $good =~ /([^.]{20})\z/;
+unlike($t->read($p->{log}), qr/\Q$secret\E|eyJ/, 'no token in the log');
+is(Oidc::quit($p), 0, 'the end');

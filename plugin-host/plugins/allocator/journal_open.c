@@ -326,9 +326,9 @@ bk_journal_close(bk_journal_t **jp)
         return;
     }
 
-    *jp = NULL;
-
+    /* done() may still use it */
     bk_journal_thread_stop(j);
+    *jp = NULL;
 
     for (i = 0; i < BK_READ_STATEMENTS; i++) {
         (void) sqlite3_finalize(j->read[i]);

@@ -114,15 +114,36 @@ host_monotonic(const bk_host_t *h)
 }
 
 
+/* What the host warns of: a callback that keeps all others waiting. */
+
+static void
+slow(const char *what, const struct timespec *since)
+{
+    double           ms;
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    ms = (double) (ts.tv_sec - since->tv_sec) * 1e3
+         + (double) (ts.tv_nsec - since->tv_nsec) / 1e6;
+
+    if (ms > 50) {
+        fprintf(stderr, "slow: %s took %.0f ms of CPU\n", what, ms);
+    }
+}
+
+
 static void
 timer_fired(evutil_socket_t fd, short what, void *data)
 {
-    bk_timer_t  *t = data;
+    bk_timer_t       *t = data;
+    struct timespec   since;
 
     (void) fd;
     (void) what;
 
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &since);
     t->fire(t->data);
+    slow("a timer", &since);
 }
 
 
@@ -171,10 +192,13 @@ host_timer_free(bk_timer_t **t)
 static void
 watch_ready(evutil_socket_t fd, short what, void *data)
 {
-    bk_watch_t  *w = data;
+    bk_watch_t       *w = data;
+    struct timespec   since;
 
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &since);
     w->ready(fd, ((what & EV_READ) ? BK_READ : 0)
                  | ((what & EV_WRITE) ? BK_WRITE : 0), w->data);
+    slow("a watch", &since);
 }
 
 

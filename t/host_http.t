@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use IO::Select;
 use IO::Socket::INET;
+use IO::Socket::UNIX;
 use JSON ();
 use Test::Buildkit;
 
@@ -25,7 +26,7 @@ my $port = $t->port('api');
 # Sends bytes, returns all that comes until the server closes.
 sub raw {
     my ($bytes, $half) = @_;
-    my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") or die $!;
+    my $s = IO::Socket::UNIX->new(Peer => $h->api) or die $!;
     local $SIG{PIPE} = 'IGNORE';
     print $s $bytes;
     $s->flush;
@@ -85,8 +86,8 @@ my @bad = (
         'TooLarge', 'an enormous length'],
     ["$pools\r\nContent-Length: 3000000\r\n$end" . 'x' x 3000000, 413,
         'TooLarge', 'three megabytes that are sent'],
-    ["GET / HTTP/1.1\r\nA: " . 'x' x 20000 . "\r\n$end", 431, 'HeadTooLarge',
-        'a head of 20 KB'],
+    ["GET / HTTP/1.1\r\nA: " . 'x' x 40000 . "\r\n$end", 431, 'HeadTooLarge',
+        'a head of 40 KB'],
     ["GET /api/v1/workers?pool=none/such HTTP/1.1\r\n$end", 404,
         'PoolNotFound', 'an unknown pool'],
     ["GET /api/v1/allocations/zz HTTP/1.1\r\n$end", 404,

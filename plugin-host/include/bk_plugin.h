@@ -23,7 +23,7 @@
  *   2026-11-21  1.3  identify, stats; host: identity_answer,
  *                    http_route_for, http_identity, http_allowed,
  *                    http_stream_begin, http_stream_write, http_stream_end,
- *                    audit, worker_disk; bk_worker_use_t: disk_permille,
+ *                    audit, worker_disk, alloc_owner; bk_worker_use_t: disk_permille,
  *                    inode_permille, whose change is a BK_EVENT_USE, too;
  *                    bk_pool_info_t: shared may be a limit
  */
@@ -488,6 +488,14 @@ struct bk_host_s {
        -1: no such worker, or another's */
     int (*worker_disk)(const bk_host_t *h, bk_str_t pool, bk_str_t name,
         uint32_t disk_permille, uint32_t inode_permille);
+
+    /*
+     * Whose an allocation is, for the host's lists: the name of an identity;
+     * empty: nobody's.  After alloc_put(); -1: there is no such allocation,
+     * or it is another plugin's.
+     */
+    int (*alloc_owner)(const bk_host_t *h, const uint8_t *hash,
+        bk_str_t name);
 
     /* minor 4 and later: add here, never above */
 };

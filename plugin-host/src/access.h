@@ -17,6 +17,12 @@
 #include "conf.h"
 
 
+/* Built-in rules, and what a refusal without a rule is counted as. */
+#define BK_ACCESS_OPERATORS  "operators"
+#define BK_ACCESS_PEERS      "unix-peers"
+#define BK_ACCESS_NONE       "none"
+
+
 typedef struct bk_access_s  bk_access_t;
 
 /* Somebody whose identity is known: counted, shared by requests. */
@@ -27,6 +33,7 @@ typedef struct {
     json_t    *claims;          /* the same, an object */
     uint64_t   until_ms;
     unsigned   refs;
+    unsigned   peer:1;          /* of a unix socket */
     unsigned   operator:1;      /* of the built-in rule: may do everything */
 } bk_who_t;
 
@@ -34,10 +41,11 @@ typedef struct {
 /*
  * conf: its access section, or none: then every peer of a unix socket may do
  * everything (the socket's mode decides who that is), and nobody else may do
- * anything.  400 BadConfig with file, line and key for a rule that is wrong.
+ * anything.  400 BadConfiguration with file, line and key for a rule that is wrong.
  */
 int bk_access_new(bk_access_t **a, const bk_conf_t *conf, bk_err_t *err);
 void bk_access_free(bk_access_t **a);
+int bk_access_configured(const bk_access_t *a);
 
 /* Rules that can never match, and why; called under -t and at start. */
 typedef void (*bk_access_dead_pt)(const char *rule, const char *why,
@@ -52,14 +60,25 @@ void bk_access_dead(const bk_access_t *a, bk_access_dead_pt fn, void *data);
 int bk_access_decide(const bk_access_t *a, const bk_who_t *who, int verb,
     bk_str_t pool, bk_decision_t *d, bk_err_t *err);
 
-/* May it do verb in some pool?  0 or -1 as above. */
+/*
+ * May it do verb in some pool?  0 or -1 as above; err may be NULL.  For list,
+ * release and revoke: is there any rule for it?  Everybody whom a rule knows
+ * may do these to what is its own, and the handler tells whose it is.
+ */
 int bk_access_any(const bk_access_t *a, const bk_who_t *who, int verb,
     bk_err_t *err);
 
-/* What each rule said, in order: {"allowed", "rule", "identity", "claims",
- * "rules": [{"rule", "matches", "why"}]}.  The caller frees. */
+/*
+ * What each rule said, in order: {"allowed", "rule", "error", "verb", "pool",
+ * "identity", "source", "claims", "rules": [{"rule", "pool", "matches",
+ * "decides", "why"}]}.  full: also what a rule would have wanted, which is
+ * for operators: it names what others have.  The caller frees.
+ */
 json_t *bk_access_explain(const bk_access_t *a, const bk_who_t *who, int verb,
-    bk_str_t pool);
+    bk_str_t pool, int full);
+
+/* Its name for errors. */
+void bk_access_name(const bk_who_t *who, char *buf, size_t size);
 
 const char *bk_verb_name(int verb);
 /* -1: no such verb */

@@ -15,14 +15,12 @@
 #include "log.h"
 
 
-#define BK_API_ID_LEN  12       /* hex digits of SHA-256(token) */
-
-
 typedef struct {
-    bk_core_t   *core;
-    json_t      *list;
-    const char  *id;            /* the only one that is asked for */
-    json_t      *used;          /* pools: how many connections */
+    bk_core_t      *core;
+    json_t         *list;
+    const char     *id;         /* the only one that is asked for */
+    json_t         *used;       /* pools: how many connections */
+    bk_api_view_t   view;
 } bk_api_walk_t;
 
 
@@ -41,24 +39,27 @@ static void bk_api_ready(bk_request_t *r, const bk_request_info_t *info,
 static int bk_api_add_pool(const bk_pool_info_t *pool, void *data);
 static int bk_api_add_worker(const bk_worker_info_t *worker, void *data);
 static int bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data);
-static void bk_api_id(const bk_alloc_info_t *alloc, char *id);
 static json_t *bk_api_percent(uint32_t permille);
-static json_t *bk_api_alloc(const bk_alloc_info_t *alloc);
+static json_t *bk_api_alloc(bk_core_t *core, const bk_alloc_info_t *alloc);
 static int bk_api_filter(bk_api_walk_t *w, bk_request_t *r, char *buf,
     size_t size, bk_str_t *pool);
 
 
 static const struct {
     const char  *pattern;
+    int          verb;
     bk_http_pt   handler;
+    const char  *owner;
 } bk_api_table[] = {
-    { "/api/v1/pools", bk_api_pools },
-    { "/api/v1/workers", bk_api_workers },
-    { "/api/v1/allocations", bk_api_allocations },
-    { "/api/v1/allocations/*", bk_api_allocation },
-    { "/api/v1/health", bk_api_ready },
-    { "/healthz", bk_api_alive },
-    { "/readyz", bk_api_ready }
+    { "/api/v1/pools", BK_VERB_LIST, bk_api_pools, BK_HTTP_HOST },
+    { "/api/v1/workers", BK_VERB_LIST, bk_api_workers, BK_HTTP_HOST },
+    { "/api/v1/allocations", BK_VERB_LIST, bk_api_allocations,
+      BK_HTTP_DEFAULT },
+    { "/api/v1/allocations/*", BK_VERB_LIST, bk_api_allocation,
+      BK_HTTP_DEFAULT },
+    { "/api/v1/health", BK_VERB_NONE, bk_api_ready, BK_HTTP_HOST },
+    { "/healthz", BK_VERB_NONE, bk_api_alive, BK_HTTP_HOST },
+    { "/readyz", BK_VERB_NONE, bk_api_ready, BK_HTTP_HOST }
 };
 
 
@@ -68,9 +69,10 @@ bk_api_routes(bk_core_t *core, bk_err_t *err)
     size_t  i;
 
     for (i = 0; i < sizeof(bk_api_table) / sizeof(bk_api_table[0]); i++) {
-        if (bk_httpd_route(core->httpd, BK_HTTP_API, "GET",
-                           bk_api_table[i].pattern, bk_api_table[i].handler,
-                           core, "host", err)
+        if (bk_httpd_route_for(core->httpd, BK_HTTP_API, "GET",
+                               bk_api_table[i].pattern, bk_api_table[i].verb,
+                               bk_api_table[i].handler, core,
+                               bk_api_table[i].owner, err)
             != 0)
         {
             return -1;
@@ -78,20 +80,21 @@ bk_api_routes(bk_core_t *core, bk_err_t *err)
     }
 
     if (bk_api_session_routes(core, err) != 0
+        || bk_api_explain_routes(core, err) != 0
         || bk_api_ca_routes(core, err) != 0)
     {
         return -1;
     }
 
     if (bk_httpd_route(core->httpd, BK_HTTP_METRICS, "GET", "/healthz",
-                       bk_api_alive, core, "host", err)
+                       bk_api_alive, core, BK_HTTP_HOST, err)
         != 0)
     {
         return -1;
     }
 
     return bk_httpd_route(core->httpd, BK_HTTP_METRICS, "GET", "/readyz",
-                          bk_api_ready, core, "host", err);
+                          bk_api_ready, core, BK_HTTP_HOST, err);
 }
 
 
@@ -99,12 +102,16 @@ static void
 bk_api_pools(bk_request_t *r, const bk_request_info_t *info, void *data)
 {
     bk_core_t      *core = data;
-    bk_api_walk_t   w = { core, json_array(), NULL, json_object() };
+    bk_api_walk_t   w = { .core = core };
 
     (void) info;
 
+    w.list = json_array();
+    w.used = json_object();
+    bk_api_view(&w.view, core, r);
     bk_reports_each(core->reports, bk_api_count_session, w.used);
     bk_model_pool_each(core->model, bk_api_add_pool, &w);
+    bk_api_view_done(&w.view);
     json_decref(w.used);
     bk_api_send(r, 200, w.list);
 }
@@ -119,6 +126,10 @@ bk_api_add_pool(const bk_pool_info_t *pool, void *data)
     const char         *status;
     bk_api_walk_t      *w = data;
     bk_model_counts_t   n;
+
+    if (!bk_api_sees_pool(&w->view, pool->name)) {
+        return 0;
+    }
 
     bk_model_counts(w->core->model, pool->name, &n);
 
@@ -183,7 +194,7 @@ bk_api_workers(bk_request_t *r, const bk_request_info_t *info, void *data)
     char            buf[400];
     bk_str_t        pool;
     bk_core_t      *core = data;
-    bk_api_walk_t   w = { core, NULL, NULL, NULL };
+    bk_api_walk_t   w = { .core = core };
 
     (void) info;
 
@@ -191,6 +202,8 @@ bk_api_workers(bk_request_t *r, const bk_request_info_t *info, void *data)
         bk_model_worker_each(core->model, pool, bk_api_add_worker, &w);
         bk_api_send(r, 200, w.list);
     }
+
+    bk_api_view_done(&w.view);
 }
 
 
@@ -199,6 +212,10 @@ bk_api_add_worker(const bk_worker_info_t *i, void *data)
 {
     bk_api_walk_t    *w = data;
     bk_worker_use_t   use;
+
+    if (!bk_api_sees_all(&w->view, i->pool)) {
+        return 0;
+    }
 
     bk_reports_use(w->core->reports, i->pool, i->name, &use);
     bk_model_worker_full(w->core->model, i->pool, i->name, &use.disk_permille,
@@ -242,7 +259,7 @@ bk_api_allocations(bk_request_t *r, const bk_request_info_t *info, void *data)
     char            buf[400];
     bk_str_t        pool;
     bk_core_t      *core = data;
-    bk_api_walk_t   w = { core, NULL, NULL, NULL };
+    bk_api_walk_t   w = { .core = core };
 
     (void) info;
 
@@ -250,6 +267,8 @@ bk_api_allocations(bk_request_t *r, const bk_request_info_t *info, void *data)
         bk_model_alloc_each(core->model, pool, bk_api_add_alloc, &w);
         bk_api_send(r, 200, w.list);
     }
+
+    bk_api_view_done(&w.view);
 }
 
 
@@ -260,15 +279,17 @@ bk_api_allocation(bk_request_t *r, const bk_request_info_t *info, void *data)
     json_t         *one;
     bk_err_t        err;
     bk_core_t      *core = data;
-    bk_api_walk_t   w = { core, NULL, id, NULL };
+    bk_api_walk_t   w = { .core = core, .id = id };
 
     if (info->param.len == BK_API_ID_LEN) {
         memcpy(id, info->param.data, BK_API_ID_LEN);
         id[BK_API_ID_LEN] = '\0';
 
         w.list = json_array();
+        bk_api_view(&w.view, core, r);
         bk_model_alloc_each(core->model, (bk_str_t) { NULL, 0 },
                             bk_api_add_alloc, &w);
+        bk_api_view_done(&w.view);
 
         one = json_incref(json_array_get(w.list, 0));
         json_decref(w.list);
@@ -303,13 +324,17 @@ bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data)
         }
     }
 
-    json_array_append_new(w->list, bk_api_alloc(alloc));
+    if (!bk_api_sees_alloc(&w->view, alloc)) {
+        return 0;
+    }
+
+    json_array_append_new(w->list, bk_api_alloc(w->core, alloc));
 
     return w->id != NULL;
 }
 
 
-static void
+void
 bk_api_id(const bk_alloc_info_t *a, char *id)
 {
     snprintf(id, BK_API_ID_LEN + 1, "%02x%02x%02x%02x%02x%02x", a->hash[0],
@@ -318,20 +343,21 @@ bk_api_id(const bk_alloc_info_t *a, char *id)
 
 
 static json_t *
-bk_api_alloc(const bk_alloc_info_t *a)
+bk_api_alloc(bk_core_t *core, const bk_alloc_info_t *a)
 {
     char  id[BK_API_ID_LEN + 1];
 
     bk_api_id(a, id);
 
-    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:b}",
+    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:b, s:s}",
                      "id", id, "pool", bk_api_str(a->pool),
                      "worker", bk_api_str(a->worker),
                      "state", bk_alloc_state_name(a->state),
                      "reason", bk_api_str(a->reason),
                      "expiresAt", bk_api_time(a->expires_ms),
                      "changedAt", bk_api_time(a->changed_ms),
-                     "keyBound", a->key_hash != NULL);
+                     "keyBound", a->key_hash != NULL, "owner",
+                     bk_model_alloc_whose(core->model, a->hash));
 }
 
 
@@ -346,12 +372,15 @@ bk_api_filter(bk_api_walk_t *w, bk_request_t *r, char *buf, size_t size,
 
     pool->data = NULL;
     pool->len = 0;
+    bk_api_view(&w->view, w->core, r);
 
     if (bk_httpd_query(r, "pool", buf, size) == 0) {
         pool->data = buf;
         pool->len = strlen(buf);
 
-        if (bk_model_pool_find(w->core->model, *pool, &found) != 0) {
+        if (bk_model_pool_find(w->core->model, *pool, &found) != 0
+            || !bk_api_sees_pool(&w->view, *pool))
+        {
             bk_err_set(&err, 404, "PoolNotFound", "there is no pool %s", buf);
             bk_err_hint(&err, "bkctl pools lists them; a name is "
                         "namespace/name");

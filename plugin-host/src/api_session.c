@@ -25,11 +25,12 @@
 
 
 typedef struct {
-    char      *text;
-    size_t     len;
-    size_t     size;
-    uint64_t   now;
-    bk_str_t   only[BK_API_FILTERS];    /* pool, allocation, worker */
+    char           *text;
+    size_t          len;
+    size_t          size;
+    uint64_t        now;
+    bk_str_t        only[BK_API_FILTERS];   /* pool, allocation, worker */
+    bk_api_view_t   view;
 } bk_api_sessions_t;
 
 typedef struct {
@@ -65,9 +66,9 @@ static const char *const  bk_api_cut[] = BK_CUT_NAMES;
 int
 bk_api_session_routes(bk_core_t *core, bk_err_t *err)
 {
-    return bk_httpd_route(core->httpd, BK_HTTP_API, "GET",
-                          "/api/v1/sessions", bk_api_sessions, core, "host",
-                          err);
+    return bk_httpd_route_for(core->httpd, BK_HTTP_API, "GET",
+                              "/api/v1/sessions", BK_VERB_LIST,
+                              bk_api_sessions, core, BK_HTTP_HOST, err);
 }
 
 
@@ -92,9 +93,13 @@ bk_api_sessions(bk_request_t *r, const bk_request_info_t *info, void *data)
         }
     }
 
+    bk_api_view(&w.view, core, r);
+
     if (w.only[0].data != NULL
-        && bk_model_pool_find(core->model, w.only[0], &pool) != 0)
+        && (bk_model_pool_find(core->model, w.only[0], &pool) != 0
+            || !bk_api_sees_pool(&w.view, w.only[0])))
     {
+        bk_api_view_done(&w.view);
         bk_err_set(&err, 404, "PoolNotFound", "there is no pool %s", buf[0]);
         bk_err_hint(&err, "bkctl pools lists them; a name is namespace/name");
         bk_httpd_fail(r, &err);
@@ -102,6 +107,7 @@ bk_api_sessions(bk_request_t *r, const bk_request_info_t *info, void *data)
     }
 
     if (!bk_reports_readable(core->reports)) {
+        bk_api_view_done(&w.view);
         bk_err_set(&err, 503, "NoReports",
                    "the gateways' reports cannot be read");
         bk_err_hint(&err, "the key reports of the configuration names their "
@@ -116,6 +122,7 @@ bk_api_sessions(bk_request_t *r, const bk_request_info_t *info, void *data)
     bk_api_room(&w);
     bk_reports_each(core->reports, bk_api_add_session, &w);
     bk_api_room(&w);
+    bk_api_view_done(&w.view);
 
     if (w.len == 0) {
         bk_api_put(&w, "[");
@@ -147,6 +154,10 @@ bk_api_add_session(const bk_session_info_t *s, void *data)
         {
             return 0;
         }
+    }
+
+    if (!bk_api_sees_session(&w->view, s->pool, s->allocation)) {
+        return 0;
     }
 
     idle = w->now > s->last_ms ? w->now - s->last_ms : 0;

@@ -87,6 +87,12 @@ static const cyaml_schema_field_t  bk_conf_log_fields[] = {
     CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t  bk_conf_audit_fields[] = {
+    CYAML_FIELD_STRING_PTR("file", CYAML_FLAG_POINTER, bk_conf_audit_t, file,
+                           1, 255),
+    CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t  bk_conf_plugin_fields[] = {
     CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, bk_conf_plugin_t,
                            name, 1, 64),
@@ -116,6 +122,10 @@ static const cyaml_schema_field_t  bk_conf_fields[] = {
                             bk_conf_issuer_fields),
     CYAML_FIELD_MAPPING_PTR("log", BK_OPT, bk_conf_file_t, log,
                             bk_conf_log_fields),
+    CYAML_FIELD_MAPPING_PTR("access", BK_OPT, bk_conf_file_t, access,
+                            bk_conf_access_fields),
+    CYAML_FIELD_MAPPING_PTR("audit", BK_OPT, bk_conf_file_t, audit,
+                            bk_conf_audit_fields),
     CYAML_FIELD_SEQUENCE("plugins", CYAML_FLAG_POINTER, bk_conf_file_t,
                          plugins, &bk_conf_plugin, 1, 64),
     CYAML_FIELD_END
@@ -210,9 +220,14 @@ bk_conf_defaults(bk_conf_t *c, bk_err_t *err)
         c->metrics_count = f->metrics->listen_count;
     }
 
+    if (f->audit != NULL) {
+        c->audit = f->audit->file;
+    }
+
     if (bk_conf_absolute(c, "state", c->state, err) != 0
         || bk_conf_absolute(c, "reports", c->reports, err) != 0
         || bk_conf_absolute(c, "log.file", c->log.file, err) != 0
+        || bk_conf_absolute(c, "audit.file", c->audit, err) != 0
         || bk_conf_listen(c, "api.listen", f->api, err) != 0
         || bk_conf_listen(c, "metrics.listen", f->metrics, err) != 0
         || bk_conf_table(c, err) != 0
@@ -374,9 +389,9 @@ bk_conf_listen(bk_conf_t *c, const char *key, const bk_conf_http_t *http,
             snprintf(at, sizeof(at), "%s.%u", key, i);
             bk_yaml_err(c->yaml, err, at, "must be unix:/PATH or a loopback "
                         "ADDRESS:PORT");
-            return bk_err_hint(err, "other addresses need callers to be "
-                               "identified, which comes later; put a TLS "
-                               "server in front");
+            return bk_err_hint(err, "this server speaks no TLS, and bearer "
+                               "tokens are secrets: put a TLS server in "
+                               "front");
         }
     }
 

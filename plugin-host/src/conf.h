@@ -7,6 +7,8 @@
 #ifndef BK_CONF_H_INCLUDED
 #define BK_CONF_H_INCLUDED
 
+#include <stdbool.h>
+
 #include "bk_plugin.h"
 #include "bk_yaml.h"
 #include "ca.h"
@@ -52,6 +54,49 @@ typedef struct {
     char      *name;
 } bk_conf_plugin_t;
 
+/* access (access.h): as written */
+
+typedef struct {
+    char      *claim;
+    char     **values;
+    unsigned   values_count;
+    char      *pattern;
+} bk_conf_match_t;
+
+typedef struct {
+    char             *name;
+    char            **sources;
+    unsigned          sources_count;
+    bk_conf_match_t  *match;
+    unsigned          match_count;
+    char            **pools;
+    unsigned          pools_count;
+    char            **verbs;
+    unsigned          verbs_count;
+    char             *max_ttl;
+    uint32_t          concurrency;
+    int32_t           priority;
+    bool              untrusted;
+    bool              deny;
+} bk_conf_rule_t;
+
+typedef struct {
+    char             *name;
+    bk_conf_rule_t   *rules;
+    unsigned          rules_count;
+} bk_conf_access_pool_t;
+
+typedef struct {
+    bk_conf_rule_t         *rules;
+    unsigned                rules_count;
+    bk_conf_access_pool_t  *pools;
+    unsigned                pools_count;
+} bk_conf_access_t;
+
+typedef struct {
+    char      *file;
+} bk_conf_audit_t;
+
 typedef struct {
     char              *state;
     char              *reports;
@@ -61,6 +106,8 @@ typedef struct {
     bk_conf_gateway_t *gateway;
     bk_conf_issuer_t  *issuer;
     bk_conf_log_t     *log;
+    bk_conf_access_t  *access;
+    bk_conf_audit_t   *audit;
     bk_conf_plugin_t  *plugins;
     unsigned           plugins_count;
 } bk_conf_file_t;
@@ -85,7 +132,12 @@ typedef struct {
     const char *const *metrics;
     unsigned           metrics_count;
     bk_conf_log_t      log;
+    const char        *audit;       /* file, or NULL */
 } bk_conf_t;
+
+
+/* conf_access.c */
+extern const cyaml_schema_field_t  bk_conf_access_fields[];
 
 
 /* Reads and checks the file; an error names file, line and key. */

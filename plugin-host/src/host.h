@@ -6,6 +6,8 @@
 #ifndef BK_HOST_H_INCLUDED
 #define BK_HOST_H_INCLUDED
 
+#include "access.h"
+#include "audit.h"
 #include "ca.h"
 #include "conf.h"
 #include "httpd.h"
@@ -26,12 +28,29 @@ struct bk_core_s {
     bk_reload_t        *reload;     /* may be NULL: nobody reloads nginx */
     bk_plugins_t       *plugins;
     bk_reports_t       *reports;    /* may be NULL */
+    bk_access_t        *access;
+    bk_audit_t         *audit;      /* may be NULL: there is none */
+    struct bk_gate_s   *gate;
     uint64_t            started_ms;
     unsigned            stopping:1;
 };
 
 /* host_api.c: fills what a plugin may call; priv is the plugin's instance */
 void bk_host_api(bk_host_t *host, bk_plugin_inst_t *p);
+
+#define bk_inst(h)  ((bk_plugin_inst_t *) (h)->priv)
+
+/* host_http.c: its part for HTTP */
+int bk_host_http_route(const bk_host_t *h, int which, const char *method,
+    const char *pattern, bk_http_pt handler, void *data, bk_err_t *err);
+int bk_host_http_route_for(const bk_host_t *h, const char *method,
+    const char *pattern, int verb, bk_http_pt handler, void *data,
+    bk_err_t *err);
+int bk_host_http_identity(bk_request_t *r, bk_identity_t *out);
+int bk_host_http_allowed(bk_request_t *r, int verb, bk_str_t pool,
+    bk_decision_t *out, size_t size, bk_err_t *err);
+void bk_host_audit(const bk_host_t *h, bk_request_t *r, const char *what,
+    const char *outcome, bk_str_t members);
 
 /* system.c: one datagram to systemd, "READY=1", where it listens; and as many
  * descriptors as we may have, since each client that waits holds one */

@@ -1,7 +1,7 @@
 /*
  * What plugins may call: bk_host_t, made of the model, the HTTP server, the
  * authorities and the loop.  Thin: each function is a translation.  See
- * bk_plugin.h for what they mean.
+ * bk_plugin.h for what they mean; HTTP is in host_http.c.
  */
 
 #include <event2/event.h>
@@ -17,9 +17,6 @@
 #include "log.h"
 #include "slow.h"
 #include "stats.h"
-
-
-#define bk_inst(h)  ((bk_plugin_inst_t *) (h)->priv)
 
 
 struct bk_timer_s {
@@ -339,15 +336,6 @@ bk_host_worker_want(const bk_host_t *h, bk_str_t pool, bk_str_t name,
 
 
 static int
-bk_host_http_route(const bk_host_t *h, int which, const char *method,
-    const char *pattern, bk_http_pt handler, void *data, bk_err_t *err)
-{
-    return bk_httpd_route(bk_inst(h)->core->httpd, which, method, pattern,
-                          handler, data, bk_inst(h)->label, err);
-}
-
-
-static int
 bk_host_cert_issue(const bk_host_t *h, const bk_cert_request_t *req,
     bk_cert_t *out, bk_err_t *err)
 {
@@ -427,81 +415,6 @@ bk_host_worker_drain(const bk_host_t *h, bk_str_t pool, bk_str_t name,
 
 
 static int
-bk_host_http_route_for(const bk_host_t *h, const char *method,
-    const char *pattern, int verb, bk_http_pt handler, void *data,
-    bk_err_t *err)
-{
-    (void) verb;
-
-    return bk_httpd_route(bk_inst(h)->core->httpd, BK_HTTP_API, method,
-                          pattern, handler, data, bk_inst(h)->label, err);
-}
-
-
-static int
-bk_host_http_identity(bk_request_t *r, bk_identity_t *out)
-{
-    (void) r;
-    (void) out;
-
-    return -1;
-}
-
-
-static int
-bk_host_http_allowed(bk_request_t *r, int verb, bk_str_t pool,
-    bk_decision_t *out, size_t size, bk_err_t *err)
-{
-    (void) r;
-    (void) verb;
-    (void) pool;
-    (void) err;
-
-    memset(out, 0, size);
-
-    return 0;
-}
-
-
-static void
-bk_host_http_stream_begin(bk_request_t *r, int status, const char *type)
-{
-    (void) r;
-    (void) status;
-    (void) type;
-}
-
-
-static int
-bk_host_http_stream_write(bk_request_t *r, bk_str_t part)
-{
-    (void) r;
-    (void) part;
-
-    return -1;
-}
-
-
-static void
-bk_host_http_stream_end(bk_request_t *r)
-{
-    (void) r;
-}
-
-
-static void
-bk_host_audit(const bk_host_t *h, bk_request_t *r, const char *what,
-    const char *outcome, bk_str_t members)
-{
-    (void) h;
-    (void) r;
-    (void) what;
-    (void) outcome;
-    (void) members;
-}
-
-
-static int
 bk_host_worker_disk(const bk_host_t *h, bk_str_t pool, bk_str_t name,
     uint32_t disk_permille, uint32_t inode_permille)
 {
@@ -516,6 +429,14 @@ bk_host_worker_disk(const bk_host_t *h, bk_str_t pool, bk_str_t name,
     }
 
     return rc == -1 ? -1 : 0;
+}
+
+
+static int
+bk_host_alloc_owner(const bk_host_t *h, const uint8_t *hash, bk_str_t name)
+{
+    return bk_model_alloc_owner(bk_inst(h)->core->model, bk_inst(h), hash,
+                                name);
 }
 
 
@@ -579,11 +500,12 @@ static const bk_host_t  bk_host_template = {
     bk_host_http_route_for,
     bk_host_http_identity,
     bk_host_http_allowed,
-    bk_host_http_stream_begin,
-    bk_host_http_stream_write,
-    bk_host_http_stream_end,
+    bk_httpd_stream_begin,
+    bk_httpd_stream_write,
+    bk_httpd_stream_end,
     bk_host_audit,
-    bk_host_worker_disk
+    bk_host_worker_disk,
+    bk_host_alloc_owner
 };
 
 

@@ -84,7 +84,7 @@ bk_conn_close(bk_conn_t *c)
     if (r != NULL) {
         r->conn = NULL;
 
-        if (c->state != BK_CONN_WORK) {
+        if (c->state != BK_CONN_WORK || !r->handed) {
             bk_request_free(r);
 
         } else if (r->gone != NULL) {
@@ -225,7 +225,9 @@ bk_conn_head(bk_conn_t *c)
     }
 
     end = bk_http_head_end((char *) evbuffer_pullup(in, (ev_ssize_t) len),
-                           len);
+                           c->scanned, len);
+    c->scanned = end == 0 ? len : 0;
+
     if (end == 0) {
         /* the first byte of a later request starts its clock */
         if (c->idle) {
@@ -254,6 +256,8 @@ bk_conn_head(bk_conn_t *c)
 
     evbuffer_remove(in, r->head, (size_t) end);
     r->head[end] = '\0';
+    r->head_len = (size_t) end;
+    r->since_us = bk_http_now_us();
     r->conn = c;
     r->route = &c->httpd->none;
     c->request = r;
@@ -360,13 +364,37 @@ bk_conn_body(bk_conn_t *c)
 }
 
 
+/* The gate may answer, and so free the request; or pass it on later. */
+
 static void
 bk_conn_dispatch(bk_conn_t *c)
 {
+    bk_request_t  *r = c->request;
+
+    if (r->route->verb != BK_VERB_NONE && c->httpd->gate != NULL) {
+        c->httpd->gate(r, r->route->verb, c->httpd->gate_data);
+
+    } else {
+        bk_httpd_pass(r);
+    }
+}
+
+
+void
+bk_httpd_pass(bk_request_t *r)
+{
     uint64_t            since = bk_host_monotonic_ms();
-    bk_route_t         *route = c->request->route;
-    bk_request_t       *r = c->request;
+    bk_conn_t          *c = r->conn;
+    bk_route_t         *route = r->route;
     bk_request_info_t   info;
+
+    r->handed = 1;
+
+    if (r->h.bearer != NULL) {
+        /* nobody needs it from now on */
+        explicit_bzero(r->h.bearer, strlen(r->h.bearer));
+        r->h.bearer = NULL;
+    }
 
     memset(&info, 0, sizeof(info));
     info.method = (bk_str_t) { r->h.method, strlen(r->h.method) };

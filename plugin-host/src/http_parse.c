@@ -17,18 +17,22 @@ static int bk_http_request_line(char *line, bk_http_head_t *h,
 static int bk_http_field(char *line, bk_http_head_t *h, bk_err_t *err);
 static int bk_http_length(const char *value, bk_http_head_t *h,
     bk_err_t *err);
+static int bk_http_bearer(char *value, bk_http_head_t *h, bk_err_t *err);
 static int bk_http_token(const char *s, size_t len);
 static int bk_http_has(const char *value, const char *word);
 static int bk_http_hex(char c);
 
 
 long
-bk_http_head_end(const char *text, size_t len)
+bk_http_head_end(const char *text, size_t from, size_t len)
 {
     size_t       max = len < BK_HTTP_HEAD_MAX ? len : BK_HTTP_HEAD_MAX;
     const char  *end;
 
-    end = memmem(text, max, "\r\n\r\n", 4);
+    /* the end may have begun before */
+    from = from > 3 ? from - 3 : 0;
+
+    end = from < max ? memmem(text + from, max - from, "\r\n\r\n", 4) : NULL;
     if (end != NULL) {
         return end - text + 4;
     }
@@ -190,6 +194,10 @@ bk_http_field(char *line, bk_http_head_t *h, bk_err_t *err)
         return bk_err_hint(err, "chunked requests are not read");
     }
 
+    if (strcasecmp(line, "Authorization") == 0) {
+        return bk_http_bearer(value, h, err);
+    }
+
     if (strcasecmp(line, "Connection") == 0) {
         h->close |= bk_http_has(value, "close");
 
@@ -231,6 +239,43 @@ bk_http_length(const char *value, bk_http_head_t *h, bk_err_t *err)
     }
 
     h->length = n;
+
+    return 0;
+}
+
+
+/*
+ * "Bearer TOKEN", RFC 6750.  What is not that is remembered and no error yet:
+ * open routes do not look at it.
+ */
+
+static int
+bk_http_bearer(char *value, bk_http_head_t *h, bk_err_t *err)
+{
+    size_t  len;
+
+    if (h->authorization) {
+        return bk_err_set(err, 400, "BadRequest",
+                          "Authorization is given twice");
+    }
+
+    h->authorization = 1;
+
+    if (strncasecmp(value, "Bearer ", 7) != 0) {
+        return 0;
+    }
+
+    value += 7;
+    value += strspn(value, " ");
+
+    len = strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                        "0123456789-._~+/");
+
+    if (len > 0 && len + strspn(value + len, "=") == strlen(value)
+        && strlen(value) <= BK_HTTP_BEARER_MAX)
+    {
+        h->bearer = value;
+    }
 
     return 0;
 }

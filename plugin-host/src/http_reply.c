@@ -16,12 +16,40 @@
 
 
 static const char *bk_http_phrase(int status);
-static void bk_http_count(bk_route_t *route, int status);
+static void bk_http_count(bk_request_t *r, int status);
 static int bk_http_printable(const char *s);
+
+
+const double  bk_httpd_le[BK_HTTP_BUCKETS] = {
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 120
+};
 
 
 void
 bk_httpd_reply(bk_request_t *r, int status, const char *type, bk_str_t body)
+{
+    bk_conn_t  *c = r->conn;
+
+    bk_request_head(r, status, type, (long long) body.len);
+
+    if (c == NULL) {
+        bk_request_free(r);
+        return;
+    }
+
+    if (!r->silent) {
+        evbuffer_add(bufferevent_get_output(c->bev), body.data, body.len);
+    }
+
+    bk_request_free(r);
+    bk_conn_answered(c);
+}
+
+
+/* Counts, logs, and writes the head where there is somebody to read it. */
+
+void
+bk_request_head(bk_request_t *r, int status, const char *type, long long len)
 {
     char              date[64];
     time_t            now = time(NULL);
@@ -29,14 +57,24 @@ bk_httpd_reply(bk_request_t *r, int status, const char *type, bk_str_t body)
     bk_conn_t        *c = r->conn;
     struct evbuffer  *out;
 
-    bk_http_count(r->route, status);
+    bk_http_count(r, status);
 
     bk_log(BK_LOG_DEBUG, "http", "%s %s %s: %d", c ? c->client : "gone",
            r->h.method ? r->h.method : "-", r->path ? r->path : "-", status);
 
+    if (r->caller != NULL) {
+        r->caller_ops->answered(r->caller, status, r->reason);
+    }
+
     if (c == NULL) {
-        bk_request_free(r);
         return;
+    }
+
+    r->silent = r->h.method != NULL && strcmp(r->h.method, "HEAD") == 0;
+
+    if (len == -1 && r->h.minor == 0) {
+        /* its end is that of the connection */
+        c->close = 1;
     }
 
     gmtime_r(&now, &tm);
@@ -46,20 +84,21 @@ bk_httpd_reply(bk_request_t *r, int status, const char *type, bk_str_t body)
     evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n"
                         "Date: %s\r\n"
                         "Content-Type: %s\r\n"
-                        "Content-Length: %zu\r\n"
                         "Cache-Control: no-store\r\n"
                         "X-Content-Type-Options: nosniff\r\n",
-                        status, bk_http_phrase(status), date, type, body.len);
+                        status, bk_http_phrase(status), date, type);
+
+    if (len != -1) {
+        evbuffer_add_printf(out, "Content-Length: %lld\r\n", len);
+
+    } else if (r->h.minor > 0) {
+        r->chunked = 1;
+        evbuffer_add_printf(out, "Transfer-Encoding: chunked\r\n");
+    }
+
     evbuffer_add_buffer(out, r->headers);
     evbuffer_add_printf(out, "Connection: %s\r\n\r\n",
                         c->close ? "close" : "keep-alive");
-
-    if (r->h.method == NULL || strcmp(r->h.method, "HEAD") != 0) {
-        evbuffer_add(out, body.data, body.len);
-    }
-
-    bk_request_free(r);
-    bk_conn_answered(c);
 }
 
 
@@ -69,6 +108,8 @@ bk_httpd_fail(bk_request_t *r, const bk_err_t *err)
     int      code = err->code >= 400 && err->code < 600 ? err->code : 500;
     char    *text;
     json_t  *json;
+
+    r->reason = err->reason;
 
     json = json_pack("{s:s, s:s, s:s}", "error", err->text, "reason",
                      err->reason[0] ? err->reason : "Error", "hint",
@@ -151,6 +192,14 @@ bk_request_free(bk_request_t *r)
         explicit_bzero(r->body, (size_t) r->h.length);
     }
 
+    if (r->head != NULL) {
+        explicit_bzero(r->head, r->head_len);
+    }
+
+    if (r->caller != NULL) {
+        r->caller_ops->forget(r->caller);
+    }
+
     free(r->body);
     free(r->head);
     free(r->path);
@@ -174,9 +223,25 @@ bk_http_printable(const char *s)
 
 
 static void
-bk_http_count(bk_route_t *route, int status)
+bk_http_count(bk_request_t *r, int status)
 {
-    size_t  i;
+    size_t       i;
+    double       seconds;
+    bk_route_t  *route = r->route;
+
+    if (r->since_us != 0) {
+        seconds = (double) (bk_http_now_us() - r->since_us) / 1e6;
+        route->times.n++;
+        route->times.sum += seconds;
+
+        for (i = 0; i < BK_HTTP_BUCKETS && seconds > bk_httpd_le[i]; i++) {
+            /* void */
+        }
+
+        if (i < BK_HTTP_BUCKETS) {
+            route->times.bucket[i]++;
+        }
+    }
 
     for (i = 0; i < BK_HTTP_STATUSES; i++) {
         if (route->status[i] == 0) {

@@ -19,7 +19,7 @@ static void bk_httpd_accepted(struct evconnlistener *l, evutil_socket_t fd,
     struct sockaddr *sa, int len, void *data);
 static void bk_httpd_full(struct evconnlistener *l, void *data);
 static void bk_httpd_resume(evutil_socket_t fd, short what, void *data);
-static void bk_httpd_client(int fd, const struct sockaddr *sa, char *buf,
+static void bk_httpd_name(int fd, const struct sockaddr *sa, char *buf,
     size_t size);
 static int bk_httpd_match(const char *pattern, const char *target,
     const char **param, size_t *len);
@@ -148,7 +148,7 @@ bk_httpd_accepted(struct evconnlistener *l, evutil_socket_t fd,
     (void) l;
     (void) len;
 
-    bk_httpd_client(fd, sa, client, sizeof(client));
+    bk_httpd_name(fd, sa, client, sizeof(client));
     bk_httpd_accept(listener->httpd, listener->which, fd, client);
 }
 
@@ -194,7 +194,7 @@ bk_httpd_accept(bk_httpd_t *h, int which, int fd, const char *client)
 
 
 static void
-bk_httpd_client(int fd, const struct sockaddr *sa, char *buf, size_t size)
+bk_httpd_name(int fd, const struct sockaddr *sa, char *buf, size_t size)
 {
     char                        addr[INET6_ADDRSTRLEN];
     socklen_t                   len;
@@ -235,15 +235,28 @@ bk_httpd_route(bk_httpd_t *h, int which, const char *method,
     const char *pattern, bk_http_pt handler, void *data, const char *owner,
     bk_err_t *err)
 {
+    return bk_httpd_route_for(h, which, method, pattern, BK_VERB_NONE,
+                              handler, data, owner, err);
+}
+
+
+int
+bk_httpd_route_for(bk_httpd_t *h, int which, const char *method,
+    const char *pattern, int verb, bk_http_pt handler, void *data,
+    const char *owner, bk_err_t *err)
+{
     bk_route_t  *r;
 
-    if (which < 0 || which >= BK_HTTP_WHICH || pattern[0] != '/') {
+    if (which < 0 || which >= BK_HTTP_WHICH || pattern[0] != '/'
+        || verb < BK_VERB_ANY || verb >= BK_VERBS)
+    {
         return bk_err_set(err, 400, "BadRoute", "%s is no route", pattern);
     }
 
     LL_FOREACH(h->routes, r) {
         if (r->which == which && strcmp(r->pattern, pattern) == 0
-            && strcmp(r->method, method) == 0)
+            && strcmp(r->method, method) == 0
+            && strcmp(r->owner, BK_HTTP_DEFAULT) != 0)
         {
             return bk_err_set(err, 409, "RouteTaken",
                               "%s %s is answered by %s already", method,
@@ -257,6 +270,7 @@ bk_httpd_route(bk_httpd_t *h, int which, const char *method,
     }
 
     r->which = which;
+    r->verb = verb;
     r->handler = handler;
     r->data = data;
     r->method = strdup(method);
@@ -312,7 +326,8 @@ bk_httpd_find(bk_httpd_t *h, int which, const char *method,
             continue;
         }
 
-        if (best == NULL || p == NULL) {
+        /* the last one that came is the first here */
+        if (best == NULL || (p == NULL && best_param != NULL)) {
             best = r;
             best_param = p;
             best_len = len;
@@ -388,6 +403,31 @@ bk_httpd_counts(bk_httpd_t *h, bk_httpd_count_pt fn, void *data)
     for (i = 0; i < BK_HTTP_STATUSES && h->none.status[i] != 0; i++) {
         fn("", "", h->none.status[i], h->none.count[i], data);
     }
+}
+
+
+void
+bk_httpd_times(bk_httpd_t *h, bk_httpd_times_pt fn, void *data)
+{
+    bk_route_t        *r;
+    bk_httpd_times_t   t;
+
+    LL_FOREACH(h->routes, r) {
+        if (r->times.n > 0) {
+            t = r->times;
+            t.method = r->method;
+            t.route = r->pattern;
+            fn(&t, data);
+        }
+    }
+}
+
+
+void
+bk_httpd_gate(bk_httpd_t *h, bk_httpd_gate_pt ask, void *data)
+{
+    h->gate = ask;
+    h->gate_data = data;
 }
 
 

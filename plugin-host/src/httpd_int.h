@@ -11,7 +11,7 @@
 
 
 #define BK_HTTP_STATUSES  24
-#define BK_HTTP_CONNS_MAX 1024
+#define BK_HTTP_CONNS_MAX 16384
 
 /* Seconds: a whole request, between requests, without progress of an
  * answer, and for a client to read an answer that it did not wait for. */
@@ -30,12 +30,15 @@ typedef struct {
     const char  *method;
     char        *target;
     char        *query;             /* after '?', or "" */
+    char        *bearer;            /* a secret; NULL with authorization:
+                                       one that cannot be used */
     int          minor;             /* of HTTP/1.x */
     long long    length;            /* of the body */
     unsigned     close:1;
     unsigned     expect:1;
     unsigned     json:1;            /* Content-Type: application/json */
     unsigned     origin:1;          /* a browser's cross-site request */
+    unsigned     authorization:1;   /* there is one */
 } bk_http_head_t;
 
 struct bk_request_s {
@@ -49,6 +52,15 @@ struct bk_request_s {
     bk_http_head_t  h;
     void          (*gone)(bk_request_t *r, void *data);
     void           *gone_data;
+    void           *caller;         /* the gate's */
+    const bk_httpd_caller_ops_t  *caller_ops;
+    const char     *reason;         /* of the error that is answered */
+    uint64_t        since_us;       /* its head was complete */
+    size_t          head_len;
+    unsigned        handed:1;       /* the handler has it */
+    unsigned        chunked:1;
+    unsigned        silent:1;       /* HEAD: no body */
+    unsigned        slow:1;         /* a part was not taken */
 };
 
 enum {
@@ -65,6 +77,7 @@ struct bk_conn_s {
     struct bufferevent *bev;
     struct event       *timer;
     bk_request_t       *request;
+    size_t              scanned;    /* of a head that is not complete */
     int                 which;
     int                 state;
     unsigned            close:1;    /* after the answer */
@@ -78,6 +91,7 @@ struct bk_conn_s {
 struct bk_route_s {
     bk_route_t  *next;
     int          which;
+    int          verb;
     bk_http_pt   handler;
     void        *data;
     char        *method;
@@ -85,6 +99,7 @@ struct bk_route_s {
     char        *owner;
     int          status[BK_HTTP_STATUSES];
     uint64_t     count[BK_HTTP_STATUSES];
+    bk_httpd_times_t  times;
 };
 
 struct bk_listener_s {
@@ -102,14 +117,17 @@ struct bk_httpd_s {
     bk_route_t         *routes;
     bk_route_t          none;           /* counts what no route fitted */
     bk_conn_t          *conns;
+    bk_httpd_gate_pt    gate;
+    void               *gate_data;
     unsigned            nconns;
 };
 
 
 /* http_parse.c: pure functions */
 
-/* Length of the head with its empty line; 0: not complete; -1: too large. */
-long bk_http_head_end(const char *text, size_t len);
+/* Length of the head with its empty line; 0: not complete; -1: too large.
+ * from: there is no end in what comes before. */
+long bk_http_head_end(const char *text, size_t from, size_t len);
 /* Parses a complete, NUL-terminated head in place; -1 with *err. */
 int bk_http_parse(char *head, size_t len, bk_http_head_t *h, bk_err_t *err);
 /* Decodes %XX in place; -1 for a bad or control character. */
@@ -130,5 +148,8 @@ bk_route_t *bk_httpd_find(bk_httpd_t *h, int which, const char *method,
 
 /* http_reply.c */
 void bk_request_free(bk_request_t *r);
+void bk_request_head(bk_request_t *r, int status, const char *type,
+    long long len);     /* -1: in parts */
+uint64_t bk_http_now_us(void);
 
 #endif /* BK_HTTPD_INT_H_INCLUDED */

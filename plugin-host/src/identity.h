@@ -1,9 +1,8 @@
 /*
- * Who asks?  Between the HTTP server and a route's handler: a bearer token
- * is put to the plugins that know identities, one after the other; a peer of
- * a unix socket without one is its uid; anybody else is refused with 401.
- * Then the access rules are asked whether the route's verb is allowed to it
- * anywhere; the handler asks for the pool.
+ * Who asks?  A bearer token is put to the plugins that know identities, one
+ * after the other in the configuration's order; the first that does not say
+ * "not mine" decides.  Called by gate.c for each request, on the loop's
+ * thread; never blocks, never logs a token.
  */
 
 #ifndef BK_IDENTITY_H_INCLUDED
@@ -13,18 +12,29 @@
 #include "plugin.h"
 
 
-/* A peer of a unix socket: name "unix:root", claims {"uid", "gid", "user",
- * "groups"}.  The caller unrefs. */
-bk_who_t *bk_identity_peer(uint32_t uid, uint32_t gid);
+#define BK_IDENTITY_NAME_MAX    256
+#define BK_IDENTITY_SOURCE_MAX  64
+#define BK_IDENTITY_CLAIMS_MAX  65536   /* bytes of JSON */
+#define BK_IDENTITY_WAIT_S      10      /* for all plugins together */
+#define BK_IDENTITY_QUERIES     4096    /* that a plugin may have open */
 
+
+/*
+ * From what a plugin said; 500 BadIdentity when that cannot be: no source or
+ * name, a name that does not begin with "SOURCE:", the source "unix", which
+ * is ours, claims that are no object or too large.
+ */
 bk_who_t *bk_who_new(const bk_identity_t *id, bk_err_t *err);
+/* takes claims, an object; for peers (peer.c) and tests */
+bk_who_t *bk_who_make(const char *name, const char *source, json_t *claims);
 bk_who_t *bk_who_ref(bk_who_t *who);
 void bk_who_unref(bk_who_t **who);
 
 /*
- * Asks the plugins.  done() is called exactly once, perhaps before this
- * returns: who (to be kept with bk_who_ref()), or NULL and *err with 401,
- * 403 or 503.  bk_identity_drop(): done() is not to be called any more.
+ * Asks the plugins.  done() is called exactly once: before this returns, and
+ * then that is NULL, or later.  who is to be kept with bk_who_ref(); it is
+ * NULL with *err of 401, 403 or 503.  bk_identity_drop(): done() is not to be
+ * called any more.
  */
 typedef void (*bk_identity_pt)(bk_who_t *who, const bk_err_t *err,
     void *data);
@@ -35,5 +45,8 @@ void bk_identity_drop(bk_query_t *q);
 /* bk_host_t's identity_answer() */
 void bk_identity_answer(bk_query_t *q, const bk_identity_t *id,
     const bk_err_t *err);
+
+/* The plugin has stopped and answers nothing any more: 503 for the rest. */
+void bk_identity_stopped(bk_plugin_inst_t *p);
 
 #endif /* BK_IDENTITY_H_INCLUDED */

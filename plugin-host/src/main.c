@@ -1,6 +1,6 @@
 /*
- * buildkit-plugin-host: arguments, signals, and the order in which its parts
- * start and stop.  Everything else is in the parts; host.h lists them.
+ * buildkit-plugin-host: signals, and the order in which its parts start and
+ * stop.  Everything else is in the parts; host.h lists them.
  *
  * SIGTERM and SIGINT end this program and touch no build: the route table
  * stays, workers that are to outlive us do.
@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "args.h"
 #include "err.h"
+#include "gate.h"
 #include "host.h"
 #include "log.h"
 
@@ -32,15 +33,8 @@ static const int  bk_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
 #define BK_SIGNALS  (sizeof(bk_signals) / sizeof(bk_signals[0]))
 
 
-typedef struct {
-    const char  *path;          /* of the configuration */
-    int          test;
-    int          list;
-} bk_main_args_t;
-
-
-static int bk_main_arguments(int argc, char **argv, bk_main_args_t *args);
 static int bk_main_check(bk_core_t *core, bk_err_t *err);
+static void bk_main_dead(const char *rule, const char *why, void *data);
 static int bk_main_run(bk_core_t *core);
 static int bk_main_start(bk_core_t *core, bk_err_t *err);
 static int bk_main_authorities(bk_core_t *core, bk_err_t *err);
@@ -57,17 +51,6 @@ static void bk_main_event(const bk_event_t *event, void *data);
 static int bk_main_want(const void *owner, bk_str_t pool, bk_str_t name,
     int wanted, bk_err_t *err, void *data);
 static void bk_main_libevent(int severity, const char *msg);
-static void bk_main_usage(FILE *out);
-
-
-static const struct option  bk_main_options[] = {
-    { "config", required_argument, NULL, 'c' },
-    { "test", no_argument, NULL, 't' },
-    { "list-plugins", no_argument, NULL, 'l' },
-    { "version", no_argument, NULL, 'v' },
-    { "help", no_argument, NULL, 'h' },
-    { NULL, 0, NULL, 0 }
-};
 
 
 int
@@ -77,13 +60,13 @@ main(int argc, char **argv)
     char            dir[PATH_MAX];
     bk_err_t        err;
     bk_core_t       core;
-    bk_main_args_t  args;
+    bk_args_t       args;
 
     memset(&core, 0, sizeof(core));
     memset(&err, 0, sizeof(err));
     memset(&args, 0, sizeof(args));
 
-    rc = bk_main_arguments(argc, argv, &args);
+    rc = bk_args(argc, argv, &args);
     if (rc != -1) {
         return rc;
     }
@@ -121,6 +104,7 @@ main(int argc, char **argv)
         rc = 1;
 
     } else if (args.test) {
+        bk_access_dead(core.access, bk_main_dead, &args);
         printf("buildkit-plugin-host: %s is good\n", args.path);
         rc = 0;
 
@@ -131,6 +115,9 @@ main(int argc, char **argv)
     bk_httpd_drop(core.httpd);
     bk_plugins_free(&core.plugins);
     bk_httpd_free(&core.httpd);
+    bk_gate_free(&core);
+    bk_access_free(&core.access);
+    bk_audit_free(&core.audit);
     bk_reports_free(&core.reports);
     bk_model_free(&core.model);
     bk_ca_free(&core.ca);
@@ -143,58 +130,6 @@ main(int argc, char **argv)
 }
 
 
-/* The exit status, or -1 to go on. */
-
-static int
-bk_main_arguments(int argc, char **argv, bk_main_args_t *args)
-{
-    int  c;
-
-    args->path = "/etc/buildkit-gateway/plugin-host.yaml";
-
-    while ((c = getopt_long(argc, argv, "c:tvh", bk_main_options, NULL))
-           != -1)
-    {
-        switch (c) {
-
-        case 'c':
-            args->path = optarg;
-            break;
-
-        case 't':
-            args->test = 1;
-            break;
-
-        case 'l':
-            args->list = 1;
-            break;
-
-        case 'v':
-            printf("buildkit-plugin-host %s (plugin interface %u.%u)\n",
-                   BK_VERSION, BK_ABI_MAJOR, BK_ABI_MINOR);
-            return 0;
-
-        case 'h':
-            bk_main_usage(stdout);
-            return 0;
-
-        default:
-            bk_main_usage(stderr);
-            return 2;
-        }
-    }
-
-    if (optind != argc) {
-        fprintf(stderr, "buildkit-plugin-host: \"%s\" is not understood\n",
-                argv[optind]);
-        bk_main_usage(stderr);
-        return 2;
-    }
-
-    return -1;
-}
-
-
 /* Plugins get their options: all of -t, and the first part of a start. */
 
 static int
@@ -203,6 +138,10 @@ bk_main_check(bk_core_t *core, bk_err_t *err)
     char        path[40];
     unsigned    i;
     bk_conf_t  *c = core->conf;
+
+    if (bk_access_new(&core->access, c, err) != 0) {
+        return -1;
+    }
 
     for (i = 0; i < c->file->plugins_count; i++) {
         snprintf(path, sizeof(path), "plugins.%u", i);
@@ -216,6 +155,21 @@ bk_main_check(bk_core_t *core, bk_err_t *err)
     }
 
     return 0;
+}
+
+
+/* A rule that can never match; data: under -t, else it is logged. */
+
+static void
+bk_main_dead(const char *rule, const char *why, void *data)
+{
+    if (data != NULL) {
+        fprintf(stderr, "buildkit-plugin-host: warning: the access rule %s "
+                "can never match: %s\n", rule, why);
+        return;
+    }
+
+    bk_log(BK_LOG_WARN, "access", "rule %s can never match: %s", rule, why);
 }
 
 
@@ -303,9 +257,14 @@ bk_main_start(bk_core_t *core, bk_err_t *err)
 
     core->started_ms = bk_model_now_ms();
 
-    if (bk_main_state(c->state, err) != 0) {
+    if (bk_main_state(c->state, err) != 0
+        || (c->audit != NULL && bk_audit_new(&core->audit, c->audit, err) != 0))
+    {
         return -1;
     }
+
+    bk_access_dead(core->access, bk_main_dead, NULL);
+    bk_gate_new(core);
 
     memset(&m, 0, sizeof(m));
     m.table.path = c->table.path;
@@ -462,6 +421,10 @@ bk_main_signal(evutil_socket_t sig, short what, void *data)
             bk_log_err(BK_LOG_ERROR, "host", &err);
         }
 
+        if (core->audit != NULL && bk_audit_reopen(core->audit, &err) != 0) {
+            bk_log_err(BK_LOG_ERROR, "host", &err);
+        }
+
         break;
 
     default:
@@ -560,22 +523,4 @@ bk_main_libevent(int severity, const char *msg)
     if (severity >= EVENT_LOG_WARN) {
         bk_log(BK_LOG_WARN, "libevent", "%s", msg);
     }
-}
-
-
-static void
-bk_main_usage(FILE *out)
-{
-    fputs("Usage: buildkit-plugin-host [-c FILE] [-t]\n"
-          "       buildkit-plugin-host --list-plugins | --version | --help\n"
-          "\n"
-          "  -c, --config FILE  configuration (default: "
-          "/etc/buildkit-gateway/plugin-host.yaml)\n"
-          "  -t, --test         check the configuration, exit 0 or 1\n"
-          "      --list-plugins each plugin with its options\n"
-          "      --version      version, and that of the plugin interface\n"
-          "\n"
-          "Runs in the foreground.  SIGTERM stops without touching builds; "
-          "SIGHUP reloads\nthe log level; SIGUSR1 opens the log file again.\n",
-          out);
 }

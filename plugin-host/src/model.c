@@ -104,6 +104,7 @@ bk_model_free(bk_model_t **mp)
 
     HASH_ITER(hh, m->allocs, a, atmp) {
         HASH_DEL(m->allocs, a);
+        bk_model_name_unref(&a->whose);
         free(a->reason);
 
         if (a->worker != NULL) {

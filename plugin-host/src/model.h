@@ -70,6 +70,12 @@ int bk_model_worker_drain(bk_model_t *m, bk_str_t pool, bk_str_t name,
 int bk_model_worker_disk(bk_model_t *m, const void *owner, bk_str_t pool,
     bk_str_t name, uint32_t disk_permille, uint32_t inode_permille);
 
+/* Whose it is, as a name; empty: nobody's.  -1: no such one of this owner. */
+int bk_model_alloc_owner(bk_model_t *m, const void *owner,
+    const uint8_t *hash, bk_str_t name);
+/* "" for nobody's; borrowed until the model changes */
+const char *bk_model_alloc_whose(bk_model_t *m, const uint8_t *hash);
+
 /*
  * Snapshots.  expect(): the first commit of this owner is waited for before
  * unclaimed inherited things are thrown away and the table goes live.

@@ -370,6 +370,7 @@ bk_model_alloc_unref(bk_alloc_t *a)
         bk_model_pool_unref(a->pool);
     }
 
+    bk_model_name_unref(&a->whose);
     free(a->reason);
     free(a);
 }

@@ -26,6 +26,7 @@ typedef struct bk_worker_s  bk_worker_t;
 typedef struct bk_alloc_s   bk_alloc_t;
 typedef struct bk_note_s    bk_note_t;
 typedef struct bk_owner_s   bk_owner_t;
+typedef struct bk_name_s    bk_name_t;
 
 
 struct bk_pool_s {
@@ -71,6 +72,7 @@ struct bk_alloc_s {
     bk_pool_t       *pool;          /* NULL: it is gone (inherited, ended) */
     bk_worker_t     *worker;        /* NULL: none yet, or gone as above */
     bk_owner_t      *owner;
+    bk_name_t       *whose;         /* NULL: nobody's */
     char            *reason;
     uint64_t         expires_ms;
     uint64_t         changed_ms;
@@ -96,6 +98,15 @@ struct bk_owner_s {
 };
 
 
+/* The name of somebody who has allocations: once, however many they are. */
+struct bk_name_s {
+    UT_hash_handle   hh;
+    bk_name_t      **names;         /* the hash that it is in */
+    uint32_t         refs;
+    char             text[];
+};
+
+
 /* An event that waits to be told. */
 struct bk_note_s {
     bk_note_t    *next;
@@ -114,6 +125,7 @@ struct bk_model_s {
     bk_pool_t        *pools;        /* hash by name */
     bk_alloc_t       *allocs;       /* hash by SHA-256(token) */
     bk_alloc_t       *ended;        /* list, the oldest first */
+    bk_name_t        *names;        /* hash by name */
     bk_owner_t       *owners;
     bk_heap_t         due;
     struct event     *due_timer;
@@ -174,6 +186,9 @@ char *bk_model_alloc_text(bk_str_t s);
 void bk_model_alloc_remove(bk_model_t *m, bk_alloc_t *a);
 void bk_model_alloc_unref(bk_alloc_t *a);
 void bk_model_alloc_info(const bk_alloc_t *a, bk_alloc_info_t *out);
+
+/* model_name.c */
+void bk_model_name_unref(bk_name_t **name);
 
 /* model_check.c: a worker's facts as the table has them; the pool and worker
  * of what is asked for an allocation; the state that it gets, which is what

@@ -24,6 +24,8 @@ struct bk_plugin_inst_s {
     bk_host_t          host;
     void              *ctx;
     char               label[80];   /* "process", "process#2" */
+    bk_query_t        *queries;     /* that it has not answered (identity.c) */
+    unsigned           nqueries;
     unsigned           created:1;
     unsigned           starting:1;
     unsigned           started:1;

@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "host.h"
+#include "identity.h"
 #include "log.h"
 #include "plugin_int.h"
 #include "slow.h"
@@ -157,6 +158,7 @@ void
 bk_plugins_stopped(bk_plugin_inst_t *p)
 {
     p->stopped = 1;
+    bk_identity_stopped(p);
     bk_plugins_check_done(p->core->plugins);
 }
 
@@ -195,6 +197,7 @@ bk_plugins_free(bk_plugins_t **psp)
 
     while ((p = ps->first) != NULL) {
         ps->first = p->next;
+        bk_identity_stopped(p);
 
         /* one that did not come to an end may still be called: leave it */
         if (p->created && (!p->started || p->stopped)) {

@@ -30,7 +30,6 @@
 #define BK_PRUNE_MAX        (64 << 20)  /* bytes: a record for each that goes */
 
 
-static X509 *bk_probe_read_cert(bk_str_t pem);
 static int bk_probe_use(SSL_CTX *ctx, const bk_cert_t *cert);
 static bk_probe_t *bk_probe_new(bk_process_t *p, const char *tls_name,
     const char *path, bk_probe_pt done, void *data);
@@ -99,54 +98,58 @@ bk_probe_setup(bk_process_t *p, bk_err_t *err)
 }
 
 
-static X509 *
-bk_probe_read_cert(bk_str_t pem)
-{
-    BIO   *bio;
-    X509  *x;
-
-    bio = BIO_new_mem_buf(pem.data, (int) pem.len);
-
-    if (bio == NULL) {
-        return NULL;
-    }
-
-    x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    BIO_free(bio);
-
-    return x;
-}
-
+/* While an authority is being replaced there are two, and a certificate is
+ * followed by what leads to the old one. */
 
 static int
 bk_probe_use(SSL_CTX *ctx, const bk_cert_t *cert)
 {
-    int        rc;
-    BIO       *bio;
-    X509      *ca, *own;
+    int        n, rc;
+    BIO       *own, *ca, *bio;
+    X509      *x;
     EVP_PKEY  *key;
 
     rc = -1;
     key = NULL;
-    ca = bk_probe_read_cert(cert->ca);
-    own = bk_probe_read_cert(cert->cert);
+    own = BIO_new_mem_buf(cert->cert.data, (int) cert->cert.len);
+    ca = BIO_new_mem_buf(cert->ca.data, (int) cert->ca.len);
     bio = BIO_new_mem_buf(cert->key.data, (int) cert->key.len);
 
-    if (bio != NULL) {
-        key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
-        BIO_free(bio);
+    if (own == NULL || ca == NULL || bio == NULL) {
+        goto done;
     }
 
-    if (ca != NULL && own != NULL && key != NULL
-        && X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) == 1
-        && SSL_CTX_use_certificate(ctx, own) == 1
-        && SSL_CTX_use_PrivateKey(ctx, key) == 1)
-    {
-        rc = 0;
+    key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+
+    for (n = 0; (x = PEM_read_bio_X509(own, NULL, NULL, NULL)) != NULL; n++) {
+        rc = n == 0 ? SSL_CTX_use_certificate(ctx, x)
+                    : (int) SSL_CTX_add1_chain_cert(ctx, x);
+        X509_free(x);
+
+        if (rc != 1) {
+            rc = -1;
+            goto done;
+        }
     }
 
-    X509_free(ca);
-    X509_free(own);
+    while ((x = PEM_read_bio_X509(ca, NULL, NULL, NULL)) != NULL) {
+        (void) X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), x);
+        X509_free(x);
+    }
+
+    rc = n > 0 && key != NULL && SSL_CTX_use_PrivateKey(ctx, key) == 1 ? 0
+                                                                       : -1;
+
+    if (rc == 0) {
+        /* how a text ends that has no more */
+        ERR_clear_error();
+    }
+
+done:
+
+    BIO_free(own);
+    BIO_free(ca);
+    BIO_free(bio);
     EVP_PKEY_free(key);
 
     return rc;
@@ -485,4 +488,7 @@ bk_probe_tls_error(bk_probe_t *b, const char *what, int rc)
     bk_text_clean(b->error, sizeof(b->error), "%s: %s", what,
                   text == NULL ? "unknown error" : text);
     ERR_clear_error();
+
+    /* the next one is made with the authorities of then */
+    b->p->tls_until_ms = 0;
 }

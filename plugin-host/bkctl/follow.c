@@ -129,9 +129,12 @@ bk_follow_line(void *data, const char *line, size_t len)
     changed = *state != '\0'
               && strcmp(state, bk_out_string(w->answer, "state")) != 0;
 
-    w->lines += json_is_object(json);
+    if (json_is_object(json) && w->lines++ == 0) {
+        /* it says what there is at once */
+        w->look_at = bk_now_ms() + BK_FOLLOW_LOOK;
+    }
 
-    if (bk_out_number(json, "position") > 0) {
+    if (!changed && bk_out_number(json, "position") > 0) {
         bk_why_queued(&w->progress, json);
         bk_progress_tick(&w->progress);
     }
@@ -214,9 +217,12 @@ bk_follow_merge(bk_wait_t *w, const json_t *look)
         }
     }
 
-    if (strcmp(bk_out_string(look, "state"), "queued") != 0) {
+    if (strcmp(bk_out_string(look, "state"), "queued") != 0
+        && json_object_get(w->answer, "position"))
+    {
         json_object_del(w->answer, "position");
         json_object_del(w->answer, "estimate");
+        bk_progress_why(&w->progress, "%s", "");
     }
 }
 

@@ -13,7 +13,7 @@ package Oidc;
 #
 # What a path is answered with is a file, so it can be changed at any time:
 # set(PATH, BODY, status => 200, headers => [...]), hang(PATH), big(PATH, N).
-# requests(PATH) counts.  The server is this Perl, a process per connection.
+# requests(PATH) counts, bodies() and heads() show.  The server is this Perl, a process per connection.
 
 use strict;
 use warnings;
@@ -239,6 +239,10 @@ sub bodies {
 }
 
 
+# the last request, without its body
+sub heads { my ($self) = @_; $self->{t}->read("$self->{dir}/head") }
+
+
 sub start {
     my ($self) = @_;
 
@@ -294,6 +298,8 @@ sub _serve_one {
         while length $body < ($length // 0);
 
     _append("$dir/bodies", "$body\n") if length $body;
+    unlink "$dir/head";
+    _append("$dir/head", "$head\r\n");
     _append("$dir/requests", "$method $path\n");
 
     my $self = { dir => $dir };

@@ -132,7 +132,7 @@ char *
 oidc_duration(uint64_t ms, char buf[OIDC_DURATION])
 {
     size_t    n = 0;
-    uint64_t  s = ms < 1000 ? 1 : ms / 1000;
+    uint64_t  s = ms / 1000 + (ms > 0 && ms < 1000);
 
     if (s >= 86400) {
         n += (size_t) snprintf(buf, OIDC_DURATION, "%llud",
@@ -152,7 +152,7 @@ oidc_duration(uint64_t ms, char buf[OIDC_DURATION])
         s %= 60;
     }
 
-    if (s > 0) {
+    if (s > 0 || n == 0) {
         (void) snprintf(buf + n, OIDC_DURATION - n, "%us", (unsigned) s);
     }
 

@@ -14,7 +14,7 @@ int oidc_hint(bk_err_t *err, const char *fmt, ...)
 
 /* "90s", "1h30m", "250ms", "7d"; -1: anything else, or above 100 years */
 int oidc_duration_parse(const char *s, uint64_t *ms);
-/* In whole seconds, at least one of them: "5m", "1h30m". */
+/* In whole seconds, at least one unless it is 0: "5m", "1h30m". */
 #define OIDC_DURATION  32
 char *oidc_duration(uint64_t ms, char buf[OIDC_DURATION]);
 

@@ -1,0 +1,157 @@
+#!/usr/bin/perl
+
+# Plugin oidc: tokens of Kubernetes service accounts, with a stand-in for the
+# API server (the real one: oidc_kubernetes.t).  Nothing but such a token is
+# ever sent to it.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Oidc;
+use Test::Buildkit;
+
+plan tests => 35;
+
+my $t = Test::Buildkit->new;
+my ($kube, $issuer) = map { Oidc->new($t, $_) } qw(kube main);
+$_->key('k', 'ES256') for $kube, $issuer;
+$issuer->publish;
+
+my $path = '/apis/authentication.k8s.io/v1/tokenreviews';
+my $sa = 'system:serviceaccount';
+
+sub review {
+    my (%status) = @_;
+    $kube->set($path, JSON->new->encode({ kind => 'TokenReview',
+        apiVersion => 'authentication.k8s.io/v1', status => \%status }),
+        status => 201);
+}
+
+sub says {
+    my ($name, %more) = @_;
+    review(authenticated => JSON::true(), audiences => ['builds'], user => {
+        username => $name, uid => 'u-1', groups => ["${sa}s"],
+        extra => { 'authentication.kubernetes.io/pod-name' => ['p'] } },
+        %more);
+}
+
+my $own = $t->token;
+my $file = $t->write('own.token', "$own\n");
+my $yaml = <<"E";
+issuers:
+  - {name: main, issuer: "@{[$issuer->url]}", audience: [builds],
+     caFile: "@{[$issuer->ca]}"}
+tokenReview:
+  name: kube
+  server: "@{[$kube->url]}/"
+  caFile: "@{[$kube->ca]}"
+  tokenFile: "$file"
+  audiences: [builds]
+  issuer: https://kubernetes.default.svc
+E
+my $p = Oidc::identify($t, $yaml);
+is($p->{first}, 'ready', 'it starts');
+
+my %claims = (iss => 'https://kubernetes.default.svc', aud => ['builds'],
+    sub => "$sa:team:runner");
+my $jti = 0;
+sub account { $kube->token('k', { %claims, jti => ++$jti, @_ }) }
+
+says("$sa:team:runner");
+my $token = account();
+my $a = Oidc::ask($p, $token);
+is($a->{name}, "kube:$sa:team:runner", 'the name');
+is($a->{source}, 'kube', 'the source');
+is_deeply($a->{claims}, { username => "$sa:team:runner", uid => 'u-1',
+    groups => ["${sa}s"], namespace => 'team', serviceaccount => 'runner',
+    extra => { 'authentication.kubernetes.io/pod-name' => ['p'] } },
+    'the claims');
+cmp_ok($a->{until}, '>', (time + 200) * 1000, 'until the token ends');
+
+my ($body) = $kube->bodies;
+is($body->{kind}, 'TokenReview', 'what is sent');
+is($body->{spec}{token}, $token, 'the token');
+is_deeply($body->{spec}{audiences}, ['builds'], 'and the audiences');
+like($kube->heads, qr/^authorization: Bearer \Q$own\E\r$/mi,
+    'with our own token');
+
+# remembered shortly
+Oidc::ask($p, $token);
+is($kube->requests($path), 1, 'not asked again at once');
+Oidc::clock($p, 10_000);
+Oidc::ask($p, $token);
+is($kube->requests($path), 2, 'but soon');
+
+# our own token is renewed
+my $new = $t->token;
+$t->write('own.token', $new);
+Oidc::ask($p, account());
+like($kube->heads, qr/^authorization: Bearer \Q$new\E\r$/mi,
+    'our own token is read again');
+
+# what is not sent to it
+my $n = $kube->requests($path);
+is_deeply([map { Oidc::ask($p, $_)->{none} } 'opaque',
+    account(sub => 'system:admin'), account(iss => 'https://other.example'),
+    account(iss => undef), account(sub => undef)], [(1) x 5],
+    'what is no service account\'s of this cluster');
+ok(Oidc::ask($p, $issuer->token('k', { sub => "$sa:a:b" }))->{ok},
+    'an issuer\'s goes to the issuer');
+is($kube->requests($path), $n, 'none of them was sent there');
+
+# its answers
+my @cases = (
+    [sub { review(authenticated => JSON::false(),
+        error => 'token has expired') }, 401, 'TokenRefused',
+        qr/kube does not take the token: token has expired/],
+    [sub { review(authenticated => JSON::false(), error => 'got TOKEN') },
+        401, 'TokenRefused', qr/: it is not authenticated/],
+    [sub { review() }, 401, 'TokenRefused', qr/not authenticated/],
+    [sub { review(authenticated => 'true') }, 401, 'TokenRefused', qr/not/],
+    [sub { says("$sa:a:b", audiences => ['api']) }, 401, 'WrongAudience',
+        qr/not for builds/],
+    [sub { says("$sa:a:b", audiences => undef) }, 401, 'WrongAudience',
+        qr/not for builds/],
+    [sub { says('') }, 503, 'IssuerUnreachable', qr/names no user/],
+    [sub { $kube->set($path, '{}', status => 403) }, 503,
+        'IssuerUnreachable', qr/HTTP status 403 \(.*system:auth-delegator/],
+    [sub { $kube->set($path, '{}', status => 401) }, 503,
+        'IssuerUnreachable', qr/HTTP status 401 \(what \S+own\.token holds/],
+    [sub { $kube->set($path, '{}', status => 500) }, 503,
+        'IssuerUnreachable', qr/HTTP status 500/],
+    [sub { $kube->set($path, '[[', status => 201) }, 503,
+        'IssuerUnreachable', qr/is no TokenReview/],
+    [sub { $kube->big($path, 10 << 20) }, 503, 'IssuerUnreachable',
+        qr/more than 262144 bytes/],
+    [sub { $kube->set($path, '', status => 302, headers => [
+        "Location: @{[$issuer->url]}/"]) }, 503, 'IssuerUnreachable',
+        qr/HTTP status 302/],
+    [sub { unlink $file }, 503, 'IssuerUnreachable',
+        qr/our own token \S+: No such file/],
+    [sub { $t->write('own.token', "a\r\nX: y") }, 503, 'IssuerUnreachable',
+        qr/our own token \S+ is none/],
+);
+for my $case (@cases) {
+    my ($set, $code, $reason, $text) = @$case;
+    $set->();
+    my $one = account();
+    if ($code == 401 && $text =~ /it is not/) {
+        my ($last) = $one =~ /([^.]{12})[^.]*\z/;
+        review(authenticated => JSON::false(), error => "bad: $last");
+    }
+    my $got = Oidc::ask($p, $one);
+    like("$got->{code} $got->{reason} $got->{text}",
+        qr/^$code $reason .*$text/, "$code $reason: $text");
+}
+
+# it hangs: others are served meanwhile
+$t->write('own.token', $own);
+$kube->hang($path);
+my $hung = Oidc::begin($p, account());
+ok(Oidc::ask($p, $issuer->token('k', {}))->{ok}, 'while it hangs');
+ok(!$p->{answers}{$hung}, 'nobody else waits');
+like(Oidc::answer($p, $hung)->{line}, qr/^503 IssuerUnreachable .*timed out/,
+    'and its own caller not for ever');
+unlike($t->read($p->{log}), qr/\Q$own\E|eyJ/, 'no token in the log');
+is(Oidc::quit($p), 0, 'the end');

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "backup.h"
 #include "journal_wait.h"
 
 
@@ -179,7 +180,9 @@ bk_allocator_start(void *ctx, bk_err_t *err)
     a->prune = h->timer_new(h, bk_allocator_prune, a);
     h->timer_set(a->prune, 0);
 
-    if (bk_drain_load(a, err) != 0 || bk_routes_add(a, err) != 0) {
+    if (bk_drain_load(a, err) != 0 || bk_routes_add(a, err) != 0
+        || bk_backup_add(a, err) != 0)
+    {
         return -1;
     }
 
@@ -198,6 +201,7 @@ bk_allocator_stop(void *ctx)
 
     bk_allocate_drop_all(a, "the gateway's control process is stopping");
     bk_ending_drop_all(a);
+    bk_backup_stop(a);
 
     if (a->journal != NULL && bk_allocator_flush_all(a, &err) != 0) {
         /* the table says it, and the next start reads it there */
@@ -240,6 +244,7 @@ bk_allocator_destroy(void *ctx)
 
     bk_drain_free(a);
     bk_journal_close(&a->journal);
+    bk_backup_free(a);
     free(a);
 }
 

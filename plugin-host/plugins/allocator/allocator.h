@@ -148,6 +148,7 @@ TAILQ_HEAD(bk_endings_s, bk_ending_s);
 struct bk_allocator_s {
     const bk_host_t       *host;
     bk_journal_t          *journal;
+    struct bk_backup_s    *backup;
 
     uint64_t               default_ttl_ms;
     uint64_t               max_ttl_ms;

@@ -20,15 +20,15 @@
 #include "journal_int.h"
 
 
-#define BK_BACKUP_PAGES  256
+#define BK_COPY_PAGES  256
 
 
-static int bk_backup_pages(sqlite3 *db, sqlite3 *to, const int *stop,
+static int bk_copy_pages(sqlite3 *db, sqlite3 *to, const int *stop,
     const char *path, bk_err_t *err);
-static int bk_backup_name(const char *tmp, const char *path, int replace,
+static int bk_copy_name(const char *tmp, const char *path, int replace,
     bk_err_t *err);
-static void *bk_backup_main(void *data);
-static void bk_backup_done(void *data, const bk_err_t *err);
+static void *bk_copy_main(void *data);
+static void bk_copy_done(void *data, const bk_err_t *err);
 
 
 /* Whom to tell, after the thread was joined. */
@@ -36,7 +36,7 @@ typedef struct {
     bk_journal_t   *journal;
     bk_journal_pt   done;
     void           *data;
-} bk_backup_t;
+} bk_copy_t;
 
 
 int
@@ -67,13 +67,13 @@ bk_journal_copy(sqlite3 *db, const char *path, int replace, const int *stop,
                      to == NULL ? "no memory" : sqlite3_errmsg(to));
 
     } else {
-        rc = bk_backup_pages(db, to, stop, tmp, err);
+        rc = bk_copy_pages(db, to, stop, tmp, err);
     }
 
     (void) sqlite3_close(to);
 
     if (rc == 0) {
-        rc = bk_backup_name(tmp, path, replace, err);
+        rc = bk_copy_name(tmp, path, replace, err);
     }
 
     if (rc != 0) {
@@ -90,7 +90,7 @@ bk_journal_copy(sqlite3 *db, const char *path, int replace, const int *stop,
  */
 
 static int
-bk_backup_pages(sqlite3 *db, sqlite3 *to, const int *stop, const char *path,
+bk_copy_pages(sqlite3 *db, sqlite3 *to, const int *stop, const char *path,
     bk_err_t *err)
 {
     int              rc;
@@ -110,7 +110,7 @@ bk_backup_pages(sqlite3 *db, sqlite3 *to, const int *stop, const char *path,
                            "%s: this process is stopping", path);
         }
 
-        rc = sqlite3_backup_step(b, BK_BACKUP_PAGES);
+        rc = sqlite3_backup_step(b, BK_COPY_PAGES);
 
     } while (rc == SQLITE_OK);
 
@@ -131,7 +131,7 @@ bk_backup_pages(sqlite3 *db, sqlite3 *to, const int *stop, const char *path,
 
 
 static int
-bk_backup_name(const char *tmp, const char *path, int replace, bk_err_t *err)
+bk_copy_name(const char *tmp, const char *path, int replace, bk_err_t *err)
 {
     /* link() never replaces one that is there */
     if (replace ? rename(tmp, path) != 0 : link(tmp, path) != 0) {
@@ -157,7 +157,7 @@ bk_journal_backup(bk_journal_t *j, const char *path, bk_journal_pt done,
 {
     bk_err_t      err;
     bk_arg_t      arg;
-    bk_backup_t  *b;
+    bk_copy_t  *b;
 
     if (j->backup.op != NULL) {
         (void) bk_fail(&err, 409, "BackupRunning", "wait for its end",
@@ -166,18 +166,18 @@ bk_journal_backup(bk_journal_t *j, const char *path, bk_journal_pt done,
         return;
     }
 
-    b = malloc(sizeof(bk_backup_t));
+    b = malloc(sizeof(bk_copy_t));
 
     if (b == NULL) {
         abort();
     }
 
-    *b = (bk_backup_t) { j, done, data };
+    *b = (bk_copy_t) { j, done, data };
 
     arg = bk_arg_blob(path, strlen(path) + 1);
-    j->backup.op = bk_journal_op(BK_OP_BACKUP, &arg, 1, bk_backup_done, b);
+    j->backup.op = bk_journal_op(BK_OP_BACKUP, &arg, 1, bk_copy_done, b);
 
-    if (bk_journal_side_start(j, &j->backup, bk_backup_main, &err) != 0) {
+    if (bk_journal_side_start(j, &j->backup, bk_copy_main, &err) != 0) {
         free(j->backup.op);
         j->backup.op = NULL;
         free(b);
@@ -191,7 +191,7 @@ bk_journal_backup(bk_journal_t *j, const char *path, bk_journal_pt done,
 
 
 static void *
-bk_backup_main(void *data)
+bk_copy_main(void *data)
 {
     bk_side_t *side = data;
 
@@ -221,9 +221,9 @@ bk_backup_main(void *data)
 
 
 static void
-bk_backup_done(void *data, const bk_err_t *err)
+bk_copy_done(void *data, const bk_err_t *err)
 {
-    bk_backup_t *b = data;
+    bk_copy_t *b = data;
 
     bk_journal_side_join(&b->journal->backup);
 

@@ -15,6 +15,7 @@ use warnings;
 use FindBin ();
 use lib $FindBin::Bin;
 
+use Allocations;
 use Contenders ();
 use Figures;
 use File::Temp ();
@@ -237,7 +238,7 @@ sub machine
 
 sub report
 {
-    my ($contenders, $lookup, $allocate, $sessions) = @_;
+    my ($contenders, $lookup, $allocate, $sessions, $control) = @_;
 
     progress('');
 
@@ -284,6 +285,7 @@ sub report
     }
 
     goals($lookup, $allocate, $sessions);
+    allocation_goals(%$control);
 
     print "\nNote: $_\n" for @notes;
 }
@@ -476,7 +478,11 @@ sub main
     my $lookup   = wanted('table')    ? measure_table()    : undef;
     my $allocate = wanted('allocate') ? measure_allocate() : undef;
 
-    report(\@list, $lookup, $allocate, $sessions);
+    my %control = map { $_->[0] => $_->[1]->($bench) }
+        grep { wanted($_->[0]) } ['pairs', \&measure_pairs],
+        ['live', \&measure_live], ['restart', \&measure_restart];
+
+    report(\@list, $lookup, $allocate, $sessions, \%control);
 }
 
 

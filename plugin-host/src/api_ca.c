@@ -44,10 +44,12 @@ bk_api_ca_routes(bk_core_t *core, bk_err_t *err)
 
     for (i = 0; i < sizeof(bk_api_ca_table) / sizeof(bk_api_ca_table[0]); i++)
     {
-        if (bk_httpd_route(core->httpd, BK_HTTP_API,
+        if (bk_httpd_route_for(core->httpd, BK_HTTP_API,
                                bk_api_ca_table[i].method,
                                bk_api_ca_table[i].pattern,
-                               bk_api_ca_table[i].handler, core, "host", err)
+                               bk_api_ca_table[i].verb,
+                               bk_api_ca_table[i].handler, core,
+                               BK_HTTP_HOST, err)
             != 0)
         {
             return -1;

@@ -24,8 +24,9 @@ static int bk_allocation_over(const char *state);
 
 
 typedef struct {
-    unsigned  tries;
-    int       over;
+    unsigned   tries;
+    int        over;
+    json_t    *last;
 } bk_allocation_watch_t;
 
 
@@ -157,7 +158,7 @@ bk_allocation_watch(const bk_args_t *args, const char *path)
 {
     int                    rc;
     bk_api_reply_t         r;
-    bk_allocation_watch_t  w = { 0, 0 };
+    bk_allocation_watch_t  w = { 0, 0, NULL };
     bk_api_request_t       req = { .method = "GET", .path = path, .fd = -1,
                                    .timeout_ms = BK_WATCH_MAX_MS,
                                    .line = bk_allocation_line, .data = &w };
@@ -165,9 +166,8 @@ bk_allocation_watch(const bk_args_t *args, const char *path)
     for ( ;; ) {
         rc = bk_api_call(args, &req, &r);
 
-        if (rc != BK_EXIT_UNREACHABLE || w.over
-            || r.again == BK_AGAIN_NEVER || w.tries == 0
-            || w.tries > BK_WATCH_TRIES)
+        if (w.over || w.tries == 0 || w.tries > BK_WATCH_TRIES
+            || (rc != BK_EXIT_OK && r.again == BK_AGAIN_NEVER))
         {
             break;
         }
@@ -189,10 +189,13 @@ bk_allocation_watch(const bk_args_t *args, const char *path)
     }
 
     bk_reply_free(&r);
+    json_decref(w.last);
 
     return rc == BK_EXIT_OK ? bk_out_flush() : rc;
 }
 
+
+/* The first one after a break may be the last one before. */
 
 static int
 bk_allocation_line(void *data, const char *line, size_t len)
@@ -209,10 +212,14 @@ bk_allocation_line(void *data, const char *line, size_t len)
 
     w->tries = 1;
     w->over = bk_allocation_over(bk_out_string(json, "state"));
-    json_decref(json);
 
-    printf("%.*s\n", (int) len, line);
-    fflush(stdout);
+    if (!json_equal(json, w->last)) {
+        printf("%.*s\n", (int) len, line);
+        fflush(stdout);
+    }
+
+    json_decref(w->last);
+    w->last = json;
 
     return w->over || ferror(stdout);
 }

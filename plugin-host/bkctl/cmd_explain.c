@@ -78,7 +78,10 @@ bk_explain_print(const json_t *json, const char *pool, const char *verb)
     if (!json_is_true(json_object_get(json, "allowed"))) {
         printf("\nmay not %s in %s: ", verb, pool);
 
-        if (*bk_out_string(json, "rule")) {
+        if (*bk_out_string(json, "error")) {
+            printf("%s\n", bk_out_text(json, "error"));
+
+        } else if (*bk_out_string(json, "rule")) {
             printf("rule %s refuses it\n", bk_out_text(json, "rule"));
 
         } else {
@@ -165,7 +168,9 @@ bk_explain_rules(const json_t *list)
     json_array_foreach(list, i, rule) {
         bk_rows_add(rows, (const char *[]) {
             bk_out_string(rule, "rule"),
-            json_is_true(json_object_get(rule, "matches")) ? "yes" : "no",
+            json_is_true(json_object_get(rule, "decides"))
+            ? "decides" : json_is_true(json_object_get(rule, "matches"))
+            ? "yes" : "no",
             bk_out_string(rule, "why") });
     }
 

@@ -74,15 +74,17 @@ static void
 bk_follow_watch(bk_wait_t *w)
 {
     char              id[13], *path;
-    uint64_t          left;
+    uint64_t          left, began;
     bk_api_reply_t    r;
     bk_api_request_t  req = { .method = "GET", .fd = w->fd,
                               .tick = bk_follow_tick,
                               .line = bk_follow_line, .data = w };
 
+    began = bk_now_ms();
     left = bk_wait_left(w);
     req.timeout_ms = (unsigned) (left < INT_MAX ? left : INT_MAX);
     w->lines = 0;
+    w->changed = 0;
 
     if (asprintf(&path, "/api/v1/allocations/%s?watch=1",
                  bk_alloc_id(w->answer, id)) < 0)
@@ -108,7 +110,9 @@ bk_follow_watch(bk_wait_t *w)
         bk_follow_look(w);
         w->blind = w->lines == 0 && w->r.exit == BK_EXIT_OK;
 
-    } else if (r.exit != BK_EXIT_OK || w->lines == 0) {
+    } else if (r.exit != BK_EXIT_OK
+               || (!w->changed && bk_now_ms() - began < BK_FOLLOW_FIRST))
+    {
         w->blind = 1;       /* refused, or it knows no stream */
     }
 
@@ -119,29 +123,28 @@ bk_follow_watch(bk_wait_t *w)
 static int
 bk_follow_line(void *data, const char *line, size_t len)
 {
-    int          changed;
     json_t      *json;
     bk_wait_t   *w = data;
     const char  *state;
 
     json = json_loadb(line, len, 0, NULL);
     state = bk_out_string(json, "state");
-    changed = *state != '\0'
-              && strcmp(state, bk_out_string(w->answer, "state")) != 0;
+    w->changed = *state != '\0'
+                 && strcmp(state, bk_out_string(w->answer, "state")) != 0;
 
     if (json_is_object(json) && w->lines++ == 0) {
         /* it says what there is at once */
         w->look_at = bk_now_ms() + BK_FOLLOW_LOOK;
     }
 
-    if (!changed && bk_out_number(json, "position") > 0) {
+    if (!w->changed && bk_out_number(json, "position") > 0) {
         bk_why_queued(&w->progress, json);
         bk_progress_tick(&w->progress);
     }
 
     json_decref(json);
 
-    return changed;
+    return w->changed;
 }
 
 

@@ -21,6 +21,7 @@ typedef struct {
     uint64_t         pause;
     unsigned         tries;
     unsigned         lines;     /* of the stream that is watched */
+    int              changed;   /* ... said so */
     int              met;       /* the API has answered */
     int              away;      /* ... but did not just now */
     int              patient;   /* the call waits, not we */

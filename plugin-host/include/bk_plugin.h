@@ -23,8 +23,8 @@
  *   2026-11-21  1.3  identify, stats; host: identity_answer,
  *                    http_route_for, http_identity, http_allowed,
  *                    http_stream_begin, http_stream_write, http_stream_end,
- *                    audit, worker_disk, alloc_owner; bk_worker_use_t: disk_permille,
- *                    inode_permille, whose change is a BK_EVENT_USE, too;
+ *                    audit, worker_disk, alloc_owner; bk_worker_use_t:
+ *                    disk_permille, inode_permille, whose change is a BK_EVENT_USE, too;
  *                    bk_pool_info_t: shared may be a limit
  */
 

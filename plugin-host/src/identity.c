@@ -210,6 +210,9 @@ bk_identity_take(bk_query_t *q, const bk_identity_t *id, const bk_err_t *err)
 
         if (q->who == NULL) {
             bk_err_prefix(&q->err, "plugin %s", q->at->label);
+        }
+
+        if (q->who == NULL && q->err.code == 500) {
             bk_log_err(BK_LOG_ERROR, "identity", &q->err);
         }
 

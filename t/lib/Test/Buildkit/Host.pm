@@ -79,8 +79,8 @@ sub worker {
 sub worker_object { $_[0]{workers}{$_[1]} }
 
 
-# host(YAML, name => 'host', env => {}, args => [], no_wait => 1): starts
-# plugin-host and waits until it says that it is ready.
+# host(YAML, name => 'host', env => {}, args => [], no_wait => 1,
+# program => PATH): starts plugin-host and waits until it says that it is ready.
 sub host {
     my ($self, $yaml, %opts) = @_;
 
@@ -98,12 +98,14 @@ sub host {
     my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $notify)
         or die "$notify: $!";
 
+    my $program = $opts{program} // $self->build . '/buildkit-plugin-host';
     my $proc = $self->start($name, {
         env => { NOTIFY_SOCKET => $notify, %{$opts{env} // {}} },
-    }, $self->build . '/buildkit-plugin-host', '-c', $conf,
+    }, $program, '-c', $conf,
         @{$opts{args} // []});
 
     my $host = bless { test => $self, proc => $proc, conf => $conf,
+        program => $program,
         api => $api, notify => $socket }, 'Test::Buildkit::Host::Server';
     $host->wait_ready($opts{timeout} // 20) if !$opts{no_wait};
 
@@ -282,7 +284,7 @@ sub restart {
 
     my $t = $self->{test};
     $self->stop('TERM');
-    my $cmd = [$t->build . '/buildkit-plugin-host', '-c', $self->{conf}];
+    my $cmd = [$self->{program}, '-c', $self->{conf}];
     $self->{proc} = $t->start($self->{proc}{name}, { env => {
         NOTIFY_SOCKET => $self->{notify}->hostpath } }, @$cmd);
 

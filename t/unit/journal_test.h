@@ -317,7 +317,7 @@ opened(void)
 
 /* The n-th allocation. */
 
-static const bk_row_t *
+static __attribute__((unused)) const bk_row_t *
 row(unsigned n)
 {
     static bk_row_t  r;

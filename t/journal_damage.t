@@ -1,0 +1,89 @@
+#!/usr/bin/perl
+
+# A journal that is too large to be looked through at the start, and damaged:
+# plugin-host starts, finds the damage beside its work, and writes nothing
+# more; what lives goes on.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Allocator;
+use Test::Buildkit;
+
+plan tests => 14;
+
+my $t = Test::Buildkit->new;
+my $file = $t->dir . '/state/journal.db';
+my $host = $t->host(conf([static_pool($t, 3), '{name: allocator}']));
+my $a = allocate()->{json};
+my $b = allocate()->{json};
+$host->stop;
+
+# 80 MB of ended ones
+my $now = int(time) * 1000;
+is $t->run('sqlite3', $file, 'PRAGMA journal_mode = DELETE; INSERT INTO '
+    . 'allocations (token_hash, spki, pool, worker, metadata, created_ms, '
+    . 'expires_ms, state, changed_ms, answered) WITH n(i) AS (SELECT 1 UNION '
+    . 'ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT randomblob(32), '
+    . "randomblob(91), 'default/demo', 'w9', hex(randomblob(1950)), $now, "
+    . "$now, 'expired', $now - 7200000, 1 FROM n; PRAGMA journal_mode = WAL"
+    )->{rc}, 0, 'a large journal';
+cmp_ok -s $file, '>', 70e6, 'more than is looked at';
+
+$host->restart;
+is lookup($a)->{json}{state}, 'ready', 'it starts';
+my $c = allocate();
+is $c->{status}, 200, 'and is written';
+release($c->{json});
+$host->stop;
+
+# a page in its middle
+my $page = 4096 * int((-s $file) / 8192);
+open my $fh, '+<:raw', $file or die "$file: $!";
+seek $fh, $page, 0;
+print $fh "\xaa" x 4096;
+close $fh;
+my $size = -s $file;
+
+$host->restart;
+$t->wait_for(sub { $host->log =~ /is damaged/ }, 60, 'the damage to be seen');
+like $host->log, qr/journal\.db\ is\ damaged:\ .*;\ nothing\ more\ is\ written
+    \ to\ it,\ and\ what\ lives\ goes\ on:\ put\ a\ good\ copy\ back/x,
+    'it says what to do';
+
+my $r = allocate();
+is $r->{status}, 503, 'nothing new';
+is $r->{json}{reason}, 'JournalDamaged', 'and why';
+like $r->{json}{hint}, qr/put a good copy back/, 'and what to do';
+is lookup($_)->{json}{state}, 'ready', 'what lives goes on' for $a, $b;
+is $host->request(DELETE => "/api/v1/allocations/$b->{id}")->{status}, 503,
+    'a revocation says that it was not written down';
+$t->wait_for(sub { lookup($b)->{status} == 410 }, 10, 'its end');
+pass 'but the gateway knows';
+$host->stop;
+is -s $file, $size, 'the file has its size';
+
+# a good one again
+unlink glob "$file*";
+$host->restart;
+is allocate()->{status}, 200, 'without it: all is new';
+$host->stop;
+
+
+sub allocate {
+    return $host->request(POST => '/api/v1/workers/allocate',
+        { poolName => 'demo', wait => '0' });
+}
+
+sub release {
+    return $host->request(POST => '/api/v1/workers/release',
+        { token => $_[0]{token} });
+}
+
+sub lookup {
+    return $host->request(POST => '/api/v1/workers/lookup',
+        { token => $_[0]{token} });
+}

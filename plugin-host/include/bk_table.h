@@ -179,8 +179,9 @@ typedef struct {
 
 
 /*
- * An allocation.  seq counts changes; seq & 1 is the current copy.  key and
- * key_hash change only while the current copy says BK_ALLOC_FREE.
+ * An allocation.  seq counts changes; seq & 1 is the current copy.  key
+ * changes only while the current copy says BK_ALLOC_FREE, key_hash also when
+ * its client gets another key: amid that it fits no key at all.
  */
 typedef struct {
     uint8_t           key[BK_TABLE_HASH_LEN];       /* SHA-256(token) */

@@ -178,19 +178,26 @@ bk_model_alloc_change(bk_model_t *m, bk_owner_t *o, bk_alloc_t *a,
     const bk_alloc_info_t *info, bk_pool_t *p, bk_worker_t *w, int state,
     bk_err_t *err)
 {
-    int           same, old_state = a->state;
+    int           same, rekeyed, old_state = a->state;
     char         *reason;
     bk_pool_t    *old_pool = a->pool;
     bk_worker_t  *old_worker = a->worker;
 
-    if ((info->key_hash != NULL) != a->bound
-        || (a->bound && memcmp(info->key_hash, a->key_hash, BK_TABLE_HASH_LEN)
-                        != 0))
-    {
-        bk_err_set(err, 409, "KeyBound", "the key of allocation "
-                   "%02x%02x%02x%02x%02x%02x cannot be changed", a->hash[0],
-                   a->hash[1], a->hash[2], a->hash[3], a->hash[4], a->hash[5]);
+    if ((info->key_hash != NULL) != a->bound) {
+        bk_err_set(err, 409, "KeyBound", "allocation "
+                   "%02x%02x%02x%02x%02x%02x is bound to a key or is not",
+                   a->hash[0], a->hash[1], a->hash[2], a->hash[3], a->hash[4],
+                   a->hash[5]);
         return bk_err_hint(err, "end it and make another");
+    }
+
+    rekeyed = a->bound
+              && memcmp(info->key_hash, a->key_hash, BK_TABLE_HASH_LEN) != 0;
+
+    if (rekeyed) {
+        /* its owner gave it to the same caller once more */
+        memcpy(a->key_hash, info->key_hash, BK_TABLE_HASH_LEN);
+        bk_table_alloc_rekey(m->table, a->index, a->key_hash);
     }
 
     a->owner = o;
@@ -212,7 +219,7 @@ bk_model_alloc_change(bk_model_t *m, bk_owner_t *o, bk_alloc_t *a,
     a->reason = reason;
 
     if (old_pool == p && old_worker == w && old_state == state && same
-        && a->expires_ms == info->expires_ms)
+        && !rekeyed && a->expires_ms == info->expires_ms)
     {
         return 0;
     }

@@ -154,6 +154,29 @@ bk_table_alloc_update(bk_table_t *t, uint32_t index,
 }
 
 
+/*
+ * Word by word, under an entry that lives: who reads amid it gets a hash that
+ * neither the old key nor the new one has, and refuses both.  The old one is
+ * to be refused anyway, and nobody has the new one until this has returned.
+ * Live connections do not look at it.
+ */
+
+void
+bk_table_alloc_rekey(bk_table_t *t, uint32_t index, const uint8_t *key_hash)
+{
+    _Alignas(8) uint8_t  hash[BK_TABLE_HASH_LEN];
+
+    assert(index < t->view.nentries);
+    assert(bk_table_alloc_current(t, index)->flags & BK_ALLOC_KEY_BOUND);
+
+    memcpy(hash, key_hash, BK_TABLE_HASH_LEN);
+    bk_table_store_words(t->entries[index].key_hash, hash,
+                         BK_TABLE_HASH_LEN);
+
+    bk_table_bump(&t->header->revision);
+}
+
+
 void
 bk_table_alloc_remove(bk_table_t *t, uint32_t index)
 {

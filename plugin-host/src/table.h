@@ -87,6 +87,9 @@ int bk_table_alloc_insert(bk_table_t *t, const uint8_t *key,
     const char *reason, uint32_t *index, bk_err_t *err);
 void bk_table_alloc_update(bk_table_t *t, uint32_t index,
     const bk_table_alloc_t *alloc, const char *reason);
+/* another key for the same client; it is bound to one already */
+void bk_table_alloc_rekey(bk_table_t *t, uint32_t index,
+    const uint8_t *key_hash);
 void bk_table_alloc_remove(bk_table_t *t, uint32_t index);
 
 /*

@@ -1,46 +1,21 @@
 /*
- * Allocate: the queue of callers, the choice of a worker, the steps from
- * there to the answer.
- *
- * Every call goes through the queue, first come, first served within a pool
- * and architecture; whatever changes in the model has the queue looked at
- * again (bk_allocator_kick).  The order of the steps is: journal, model,
- * table, answer.  A caller that goes away gives its place back, and its
- * worker as well when it had got one.
+ * Calls of allocate: from the request to the record, and the ways in which a
+ * call ends without an answer of 200: refused, or the caller went away.
  */
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "allocator.h"
-#include "journal_wait.h"
 
 
 #define BK_FAILURES_MAX  3
-#define BK_DRY_MAX       64
 
 
-/* A pool and architecture that has nothing to give just now. */
-typedef struct {
-    const char  *pool;
-    const char  *arch;
-} bk_dry_t;
-
-
-static int bk_allocate_try(bk_waiter_t *w);
-static int bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c,
-    bk_err_t *err);
-static int bk_allocate_cert(bk_waiter_t *w, uint8_t *key_hash, bk_err_t *err);
-static int bk_allocate_look(bk_waiter_t *w);
-static void bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info);
-static void bk_allocate_timeout(void *data);
-static void bk_allocate_gone(bk_request_t *r, void *data);
-static void bk_allocate_refuse(bk_waiter_t *w, bk_err_t *err,
-    const char *retry);
-static void bk_allocate_forget(bk_waiter_t *w);
-static void bk_allocate_free(bk_waiter_t *w);
+static void bk_call_timeout(void *data);
+static void bk_call_gone(bk_request_t *r, void *data);
+static void bk_call_detach(bk_call_t *c);
 
 
 void
@@ -48,501 +23,375 @@ bk_allocate_http(bk_request_t *r, const bk_request_info_t *info, void *data)
 {
     bk_allocator_t *a = data;
 
-    json_t           *root;
-    bk_err_t          err;
-    bk_waiter_t      *w;
-    const bk_host_t  *h;
+    json_t     *root;
+    bk_err_t    err;
+    bk_call_t  *c;
 
-    h = a->host;
-    root = NULL;
     err = (bk_err_t) { 0 };
+    c = bk_call_new(a, r, info, BK_ANSWER_ALLOCATE);
+    root = bk_json_read(info->body, &err);
 
-    w = calloc(1, sizeof(bk_waiter_t));
+    if (root == NULL || bk_request_read(a, root, c, &err) != 0) {
+        bk_json_wipe(&root);
+        bk_call_fail(&c, &err);
+        return;
+    }
 
-    if (w == NULL) {
+    bk_json_wipe(&root);
+    bk_call_begin(c, BK_VERB_ALLOCATE);
+}
+
+
+bk_call_t *
+bk_call_new(bk_allocator_t *a, bk_request_t *r,
+    const bk_request_info_t *info, int format)
+{
+    char        client[BK_CLIENT_MAX + 1];
+    bk_call_t  *c;
+
+    c = calloc(1, sizeof(bk_call_t));
+
+    if (c == NULL) {
         abort();
     }
 
-    w->a = a;
-    w->r = r;
+    bk_str_copy(client, sizeof(client), info->client);
+
+    c->a = a;
+    c->r = r;
+    c->format = format;
+    c->owner = bk_strdup("");
+    c->client = bk_strdup(client);
+
+    return c;
+}
+
+
+void
+bk_call_begin(bk_call_t *c, int verb)
+{
+    bk_err_t         err;
+    bk_home_t       *home;
+    bk_record_t     *rec;
+    bk_allocator_t  *a;
+
+    a = c->a;
+    err = (bk_err_t) { 0 };
 
     if (a->stopping) {
         (void) bk_fail(&err, 503, "ShuttingDown", "try again in a moment",
                        "the gateway's control process is stopping");
-        h->http_header(r, "Retry-After", "2");
-        goto failed;
+        bk_call_fail(&c, &err);
+        return;
     }
 
-    root = bk_json_read(info->body, &err);
-
-    if (root == NULL || bk_request_read(a, root, w, &err) != 0
-        || bk_request_idempotent(a, w, &err) != 0)
-    {
-        goto failed;
+    if (bk_request_rule(c, verb, &err) != 0) {
+        bk_call_fail(&c, &err);
+        return;
     }
 
-    if (a->nwaiters >= a->max_waiting) {
-        (void) bk_fail(&err, 429, "TooManyWaiting", "try again later",
-                       "%zu callers are waiting for a worker already",
-                       a->nwaiters);
-        h->http_header(r, "Retry-After", "10");
-        goto failed;
+    if (c->idempotency != NULL) {
+        rec = bk_record_again(a->records, c->owner, c->pool, c->idempotency);
+
+        if (rec != NULL) {
+            bk_again(c, rec);
+            return;
+        }
     }
 
-    bk_json_wipe(&root);
+    home = bk_record_home(a->records, c->pool);
 
-    bk_str_copy(w->row.client, sizeof(w->row.client), info->client);
+    if (bk_queue_length(home->queue) >= a->max_queued) {
+        a->stats.queue_full++;
+        (void) bk_fail(&err, 429, "QueueFull", "try again later",
+                       "%zu allocations of pool %s wait for a worker already",
+                       bk_queue_length(home->queue), c->pool);
+        bk_call_fail(&c, &err);
+        return;
+    }
 
-    TAILQ_INSERT_TAIL(&a->waiters, w, link);
-    a->nwaiters++;
+    if (bk_make(c, &err) != 0) {
+        bk_call_fail(&c, &err);
+        return;
+    }
 
-    h->http_on_gone(r, bk_allocate_gone, w);
-    w->timer = h->timer_new(h, bk_allocate_timeout, w);
-    h->timer_set(w->timer, w->wait_ms);
-
-    bk_allocate_run(a);
-    return;
-
-failed:
-
-    bk_json_wipe(&root);
-    h->http_fail(r, &err);
-    bk_allocate_free(w);
+    bk_call_wait(c);
 }
 
-
-/* May answer and free any number of waiters. */
 
 void
-bk_allocate_run(bk_allocator_t *a)
+bk_call_wait(bk_call_t *c)
 {
-    size_t        i, ndry;
-    bk_dry_t      dry[BK_DRY_MAX];
-    bk_waiter_t  *w, *next;
-
-    ndry = 0;
-
-    /* nobody gets a worker that was drained before it went and came back */
-    bk_drain_run(a);
-
-    for (w = TAILQ_FIRST(&a->waiters); w != NULL; w = next) {
-        next = TAILQ_NEXT(w, link);
-
-        if (w->allocated) {
-            if (bk_allocate_look(w) != 0) {
-                continue;
-            }
-        }
-
-        for (i = 0; i < ndry; i++) {
-            if (strcmp(dry[i].pool, w->row.pool) == 0
-                && strcmp(dry[i].arch, w->arch) == 0)
-            {
-                break;
-            }
-        }
-
-        if (i < ndry) {
-            continue;
-        }
-
-        if (bk_allocate_try(w) == 0 && ndry < BK_DRY_MAX) {
-            /* it stays in the queue, so what is pointed to stays as well */
-            dry[ndry].pool = w->row.pool;
-            dry[ndry].arch = w->arch;
-            ndry++;
-        }
-    }
-}
-
-
-/* 0: nothing free, w waits; else w was served or is gone. */
-
-static int
-bk_allocate_try(bk_waiter_t *w)
-{
-    bk_err_t          err;
-    bk_choice_t       c;
-    bk_allocator_t   *a;
     const bk_host_t  *h;
 
-    a = w->a;
-    h = a->host;
-    err = (bk_err_t) { 0 };
+    h = c->a->host;
 
-    bk_choose(a, w, &c);
+    TAILQ_INSERT_TAIL(&c->a->calls, c, link);
+    c->listed = 1;
 
-    if (!c.found) {
-        if (c.failed[0] != '\0') {
-            /* somebody waits for it: its owner tries again, in its time */
-            (void) h->worker_want(h, bk_str(w->row.pool), bk_str(c.failed),
-                                  1, NULL);
-        }
-
-        return 0;
-    }
-
-    if (bk_allocate_make(w, &c, &err) != 0) {
-        bk_allocate_refuse(w, &err, err.code == 503 ? "5" : NULL);
-        return 1;
-    }
-
-    if (c.state == BK_WORKER_STOPPED
-        && h->worker_want(h, bk_str(w->row.pool), bk_str(c.worker), 1, &err)
-           != 0)
-    {
-        h->log(h, BK_LOG_WARN, "worker %s/%s cannot be started: %s",
-               w->row.pool, c.worker, err.text);
-    }
-
-    (void) bk_allocate_look(w);
-
-    return 1;
+    h->http_on_gone(c->r, bk_call_gone, c);
+    c->timer = h->timer_new(h, bk_call_timeout, c);
+    h->timer_set(c->timer, c->wait_ms);
 }
 
 
-static int
-bk_allocate_make(bk_waiter_t *w, const bk_choice_t *c, bk_err_t *err)
+/* rec is there, and c waits for what becomes of it. */
+
+void
+bk_call_attach(bk_call_t *c, bk_record_t *rec)
 {
-    char              id[BK_ID_LEN + 1];
-    uint8_t           key_hash[32];
-    uint64_t          now;
-    bk_allocator_t   *a;
-    bk_alloc_info_t   info;
-    const bk_host_t  *h;
+    bk_err_t    err;
+    bk_ask_t   *ask;
+    bk_call_t  *old;
 
-    a = w->a;
-    h = a->host;
-    now = h->now_ms(h);
+    ask = rec->ask;
 
-    w->row.created_ms = now;
-    /* whole seconds: the answer has no others */
-    w->row.expires_ms = (now + w->ttl_ms + BK_SECOND - 1) / BK_SECOND
-                        * BK_SECOND;
-    bk_str_copy(w->row.worker, sizeof(w->row.worker), bk_str(c->worker));
-
-    if (bk_token_new(w->token) != 0) {
-        return bk_fail(err, 503, "NoRandomness", NULL,
-                       "no random bytes for a token");
+    if (ask == NULL) {
+        ask = bk_ask_new(rec);
     }
 
-    bk_token_hash(w->token, BK_TOKEN_LEN, w->row.hash);
-    (void) bk_token_id(w->row.hash, id);
+    old = ask->call;
 
-    /* one write for a warm worker */
-    w->row.answered = c->state == BK_WORKER_READY;
-
-    if (bk_allocate_cert(w, key_hash, err) != 0
-        || bk_wait_insert(a->journal, &w->row, err) != 0)
-    {
-        return -1;
+    if (old != NULL) {
+        /* most likely its connection broke, and we have not noticed */
+        (void) bk_fail(&err, 409, "Superseded", "use the later call's answer",
+                       "a later call with this idempotencyKey took its "
+                       "place");
+        bk_call_detach(old);
+        bk_call_fail(&old, &err);
     }
 
-    info = (bk_alloc_info_t) {
-        .hash = w->row.hash,
-        .key_hash = key_hash,
-        .pool = bk_str(w->row.pool),
-        .worker = bk_str(w->row.worker),
-        .expires_ms = w->row.expires_ms,
-        .state = c->state == BK_WORKER_READY ? BK_ALLOC_READY
-                                             : BK_ALLOC_STARTING
-    };
-
-    if (h->alloc_put(h, &info, err) != 0) {
-        (void) bk_wait_end(a->journal, w->row.hash, BK_ALLOC_FAILED,
-                              err->text, now, NULL);
-        return -1;
-    }
-
-    w->allocated = 1;
-
-    h->log(h, BK_LOG_INFO, "allocation %s: made for %s on %s/%s (%s)", id,
-           w->row.client, w->row.pool, w->row.worker,
-           info.state == BK_ALLOC_READY ? "ready" : "starting");
-
-    return 0;
+    bk_lease_busy(c->a, ask);
+    ask->call = c;
+    c->rec = rec;
+    bk_record_ref(rec);
 }
 
 
-static int
-bk_allocate_cert(bk_waiter_t *w, uint8_t *key_hash, bk_err_t *err)
-{
-    int                rc;
-    char               cn[sizeof("alloc:") + BK_TOKEN_LEN];
-    bk_cert_t          cert;
-    const bk_host_t   *h;
-    bk_cert_request_t  req;
-
-    h = w->a->host;
-
-    (void) snprintf(cn, sizeof(cn), "alloc:%s", w->token);
-
-    req = (bk_cert_request_t) {
-        .kind = BK_CERT_CLIENT,
-        .cn = bk_str(cn),
-        .names = BK_STR(""),
-        .csr = w->csr == NULL ? BK_STR("") : bk_str(w->csr),
-        .spki = BK_STR(""),
-        .not_after_ms = w->row.expires_ms + BK_GRACE
-    };
-
-    rc = h->cert_issue(h, &req, &cert, err);
-    bk_wipe(cn, sizeof(cn));
-
-    if (rc != 0) {
-        return -1;
-    }
-
-    if (cert.spki.len == 0 || cert.spki.len > BK_SPKI_MAX) {
-        return bk_fail(err, 400, "BadCsr", "use a P-256 key",
-                       "the public key has %zu bytes, and %d are allowed",
-                       cert.spki.len, BK_SPKI_MAX);
-    }
-
-    memcpy(w->row.spki, cert.spki.data, cert.spki.len);
-    w->row.spki_len = cert.spki.len;
-    memcpy(key_hash, cert.key_hash, 32);
-
-    bk_buf_free(&w->cert);
-    bk_buf_free(&w->key);
-    bk_buf_free(&w->ca);
-
-    bk_buf_add(&w->cert, cert.cert.data, cert.cert.len);
-    bk_buf_add(&w->key, cert.key.data, cert.key.len);
-    bk_buf_add(&w->ca, cert.ca.data, cert.ca.len);
-
-    return 0;
-}
-
-
-/*
- * How is the allocation of w doing?  0: it failed, w is back in the queue;
- * else w waits for its worker, or was answered and is gone.
- */
-
-static int
-bk_allocate_look(bk_waiter_t *w)
-{
-    char              id[BK_ID_LEN + 1];
-    bk_err_t          err;
-    bk_alloc_info_t   info;
-    const bk_host_t  *h;
-
-    h = w->a->host;
-
-    if (h->alloc_find(h, w->row.hash, &info) != 0) {
-        info = (bk_alloc_info_t) {
-            .state = BK_ALLOC_FAILED, .reason = BK_STR("it was removed")
-        };
-    }
-
-    if (info.state == BK_ALLOC_READY) {
-        bk_allocate_answer(w, &info);
-        return 1;
-    }
-
-    if (info.state < BK_ALLOC_EXPIRED) {
-        return 1;
-    }
-
-    if (info.state == BK_ALLOC_FAILED && ++w->failures < BK_FAILURES_MAX) {
-        /* nobody has its token yet, so it can be another one */
-        w->allocated = 0;
-        h->log(h, BK_LOG_INFO, "allocation %s: failed before its answer, "
-               "trying again: %.*s", bk_token_id(w->row.hash, id),
-               (int) info.reason.len, info.reason.data);
-        return 0;
-    }
-
-    (void) bk_fail(&err, 503, "WorkerFailed",
-                   "look at the worker's log; bkctl workers shows its state",
-                   "worker %s of pool %s: %.*s", w->row.worker, w->row.pool,
-                   (int) info.reason.len, info.reason.data);
-    bk_allocate_refuse(w, &err, "5");
-
-    return 1;
-}
-
-
-/* Answers w and forgets it. */
+/* The wait is over: the answer is what there is by then. */
 
 static void
-bk_allocate_answer(bk_waiter_t *w, const bk_alloc_info_t *info)
+bk_call_timeout(void *data)
 {
-    bk_err_t  err;
+    bk_call_t *c = data;
 
-    if (!w->row.answered
-        && bk_wait_answered(w->a->journal, w->row.hash, &err) != 0)
-    {
-        (void) bk_allocator_end(w->a, w->row.hash, BK_ALLOC_RELEASED,
-                                "it could not be journalled", NULL);
-        bk_allocate_refuse(w, &err, "5");
-        return;
+    c->due = 1;
+
+    if (c->rec != NULL) {
+        bk_settle(c->a, c->rec);
     }
-
-    bk_answer(w, info);
-    bk_allocate_forget(w);
-}
-
-
-static void
-bk_allocate_timeout(void *data)
-{
-    bk_waiter_t *w = data;
-
-    size_t            ahead;
-    bk_err_t          err;
-    bk_choice_t       c;
-    bk_waiter_t      *other;
-    bk_alloc_info_t   info;
-    const bk_host_t  *h;
-
-    h = w->a->host;
-
-    if (w->allocated && h->alloc_find(h, w->row.hash, &info) == 0
-        && info.state < BK_ALLOC_EXPIRED)
-    {
-        bk_allocate_answer(w, &info);
-        return;
-    }
-
-    ahead = 0;
-
-    TAILQ_FOREACH(other, &w->a->waiters, link) {
-        if (other == w) {
-            break;
-        }
-
-        ahead += !other->allocated
-                 && strcmp(other->row.pool, w->row.pool) == 0;
-    }
-
-    bk_choose(w->a, w, &c);
-
-    if (c.total == 0) {
-        (void) bk_fail(&err, 503, "NoCapacity",
-                       "look at bkctl workers and the configuration",
-                       "pool %s has no workers", w->row.pool);
-
-    } else if (c.other_arch == c.total) {
-        (void) bk_fail(&err, 503, "NoCapacity", "ask for another arch",
-                       "pool %s has no worker for %s", w->row.pool, w->arch);
-
-    } else if (c.broken > 0) {
-        (void) bk_fail(&err, 503, "NoCapacity",
-                       "look at the failed worker's log; bkctl workers "
-                       "shows all",
-                       "no worker of pool %s is free within the wait: %u of "
-                       "%u allocated, %u drained, %u failed (%s: %s), "
-                       "position %zu",
-                       w->row.pool, c.busy, c.total, c.drained, c.broken,
-                       c.failed, c.message, ahead + 1);
-
-    } else if (c.drained > 0) {
-        (void) bk_fail(&err, 503, "NoCapacity",
-                       "wait longer (\"wait\"), or take a worker back: bkctl "
-                       "drain --undo",
-                       "no worker of pool %s is free within the wait: %u of "
-                       "%u allocated, %u drained, position %zu",
-                       w->row.pool, c.busy, c.total, c.drained, ahead + 1);
-
-    } else {
-        (void) bk_fail(&err, 503, "NoCapacity",
-                       "wait longer (\"wait\"), release what is no longer "
-                       "needed, or add workers to the pool",
-                       "no worker of pool %s is free within the wait: %u of "
-                       "%u allocated, position %zu", w->row.pool, c.busy,
-                       c.total, ahead + 1);
-    }
-
-    bk_allocate_refuse(w, &err, "5");
 }
 
 
 /* The request is not ours any more when this is called. */
 
 static void
-bk_allocate_gone(bk_request_t *r, void *data)
+bk_call_gone(bk_request_t *r, void *data)
 {
-    bk_waiter_t *w = data;
+    bk_call_t *c = data;
 
-    bk_err_t         err;
+    bk_record_t     *rec;
     bk_allocator_t  *a;
 
     (void) r;
 
-    a = w->a;
+    a = c->a;
+    rec = c->rec;
+    c->r = NULL;
 
-    if (w->allocated
-        && bk_allocator_end(a, w->row.hash, BK_ALLOC_RELEASED,
-                            "caller went away", &err) != 0)
-    {
-        a->host->log(a->host, BK_LOG_ERROR, "%s", err.text);
+    if (rec == NULL || rec->ended) {
+        bk_call_free(&c);
+        return;
     }
 
-    bk_allocate_forget(w);
-    bk_allocator_kick(a);
+    bk_record_ref(rec);
+    bk_call_free(&c);
+
+    if (rec->answered || rec->idem != NULL) {
+        /* it is known to somebody, or he comes back with his key */
+        bk_settle_rest(a, rec);
+
+    } else {
+        bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED, "caller went away",
+                         NULL, NULL);
+    }
+
+    bk_record_unref(&rec);
 }
 
 
 static void
-bk_allocate_refuse(bk_waiter_t *w, bk_err_t *err, const char *retry)
+bk_call_detach(bk_call_t *c)
 {
-    const bk_host_t  *h;
+    if (c->rec != NULL) {
+        if (c->rec->ask != NULL && c->rec->ask->call == c) {
+            c->rec->ask->call = NULL;
+        }
 
-    h = w->a->host;
-
-    if (retry != NULL) {
-        h->http_header(w->r, "Retry-After", retry);
+        bk_record_unref(&c->rec);
     }
-
-    h->http_fail(w->r, err);
-    bk_allocate_forget(w);
-}
-
-
-static void
-bk_allocate_forget(bk_waiter_t *w)
-{
-    TAILQ_REMOVE(&w->a->waiters, w, link);
-    w->a->nwaiters--;
-    bk_allocate_free(w);
-}
-
-
-static void
-bk_allocate_free(bk_waiter_t *w)
-{
-    if (w->timer != NULL) {
-        w->a->host->timer_free(&w->timer);
-    }
-
-    bk_buf_free(&w->cert);
-    bk_buf_free(&w->key);
-    bk_buf_free(&w->ca);
-
-    free(w->csr);
-    free(w->metadata);
-
-    bk_wipe(w, sizeof(bk_waiter_t));
-    free(w);
 }
 
 
 void
-bk_allocate_drop_all(bk_allocator_t *a, const char *why)
+bk_call_fail(bk_call_t **call, const bk_err_t *err)
 {
-    bk_err_t      err;
-    bk_waiter_t  *w;
+    bk_call_t        *c;
+    const bk_host_t  *h;
 
-    while ((w = TAILQ_FIRST(&a->waiters)) != NULL) {
-        if (w->allocated) {
-            (void) bk_allocator_end(a, w->row.hash, BK_ALLOC_RELEASED, why,
-                                    &err);
+    c = *call;
+    h = c->a->host;
+
+    if (err->code == 429) {
+        h->http_header(c->r, "Retry-After", "10");
+
+    } else if (err->code == 503) {
+        h->http_header(c->r, "Retry-After",
+                       strcmp(err->reason, "ShuttingDown") == 0 ? "2" : "5");
+    }
+
+    h->http_fail(c->r, err);
+    c->r = NULL;
+
+    bk_call_free(call);
+}
+
+
+void
+bk_call_free(bk_call_t **call)
+{
+    bk_call_t  *c;
+
+    c = *call;
+    *call = NULL;
+
+    bk_call_detach(c);
+
+    if (c->rekey != NULL) {
+        bk_again_forget(c->rekey);
+    }
+
+    if (c->listed) {
+        TAILQ_REMOVE(c->retrying ? &c->a->retries : &c->a->calls, c, link);
+    }
+
+    if (c->timer != NULL) {
+        c->a->host->timer_free(&c->timer);
+    }
+
+    bk_buf_free(&c->cert);
+    bk_buf_free(&c->key);
+    bk_buf_free(&c->ca);
+
+    free(c->owner);
+    free(c->job_id);
+    free(c->client);
+    free(c->cache_key);
+    free(c->idempotency);
+    free(c->csr);
+    free(c->metadata);
+    free(c->spki);
+    free(c->why);
+    free(c->asked);
+
+    bk_wipe(c, sizeof(bk_call_t));
+    free(c);
+}
+
+
+/* Called amid a change of the model: all else is for bk_call_retry(). */
+
+void
+bk_call_over(bk_call_t *c, int state, const char *why)
+{
+    TAILQ_REMOVE(&c->a->calls, c, link);
+    TAILQ_INSERT_TAIL(&c->a->retries, c, link);
+
+    c->retrying = 1;
+    c->over = state;
+
+    free(c->why);
+    c->why = bk_strdup(why == NULL ? "" : why);
+
+    bk_allocator_kick(c->a);
+}
+
+
+/* Nobody has the token of one whose worker failed: it can be another. */
+
+void
+bk_call_retry(bk_allocator_t *a)
+{
+    bk_err_t    err;
+    bk_call_t  *c;
+
+    while ((c = TAILQ_FIRST(&a->retries)) != NULL) {
+        err = (bk_err_t) { 0 };
+
+        if (c->over == BK_ALLOC_FAILED && ++c->failures < BK_FAILURES_MAX) {
+            a->host->log(a->host, BK_LOG_INFO, "pool %s: a worker failed "
+                         "before its allocation was answered, trying again: "
+                         "%s", c->pool, c->why);
+
+            if (bk_make(c, &err) == 0) {
+                TAILQ_REMOVE(&a->retries, c, link);
+                TAILQ_INSERT_TAIL(&a->calls, c, link);
+                c->retrying = 0;
+                continue;
+            }
+
+        } else if (c->over == BK_ALLOC_FAILED) {
+            (void) bk_fail(&err, 503, "WorkerFailed",
+                           "look at the worker's log; bkctl workers shows "
+                           "its state",
+                           "no worker of pool %s could be used: %s", c->pool,
+                           c->why);
+
+        } else {
+            (void) bk_fail(&err, 410, "AllocationEnded", "allocate again",
+                           "the allocation was %s while it waited%s%s",
+                           bk_state_name(c->over),
+                           c->why[0] == '\0' ? "" : ": ", c->why);
         }
 
-        (void) bk_fail(&err, 503, "ShuttingDown", "try again in a moment",
-                       "%s", why);
-        bk_allocate_refuse(w, &err, "2");
+        bk_call_fail(&c, &err);
+    }
+}
+
+
+/*
+ * We stop.  What was made for callers with an idempotencyKey stays in the
+ * queue, for when they and we come back.
+ */
+
+void
+bk_call_drop_all(bk_allocator_t *a, const char *why)
+{
+    bk_err_t      err;
+    bk_call_t    *c;
+    bk_record_t  *rec;
+
+    (void) bk_fail(&err, 503, "ShuttingDown", "try again in a moment", "%s",
+                   why);
+
+    while ((c = TAILQ_FIRST(&a->calls)) != NULL
+           || (c = TAILQ_FIRST(&a->retries)) != NULL)
+    {
+        rec = c->rec;
+
+        if (rec != NULL) {
+            bk_record_ref(rec);
+        }
+
+        bk_call_fail(&c, &err);
+
+        if (rec != NULL) {
+            if (!rec->answered && rec->idem == NULL && !rec->ended) {
+                bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED, why, NULL,
+                                 NULL);
+            }
+
+            bk_record_unref(&rec);
+        }
     }
 }

@@ -2,9 +2,9 @@
  * The allocator plugin: who calls what, and when.
  *
  * Requests come in through routes.c and allocate.c, changes of the model
- * through event().  event() never works at once, since the model is in the
- * middle of its change: it notes what ended and sets a timer that fires as
- * soon as the loop is free.
+ * through event().  event() changes our own records and nothing else, since
+ * the model is in the middle of its change: what is to be done about it is
+ * done by a timer that fires as soon as the loop is free.
  */
 
 #include <stdio.h>
@@ -13,11 +13,9 @@
 
 #include "allocator.h"
 #include "backup.h"
-#include "journal_wait.h"
 
 
 #define BK_PRUNE_EVERY  BK_HOUR
-#define BK_FLUSH_RETRY  BK_SECOND
 
 
 static int bk_allocator_create(const bk_host_t *host, void **ctx,
@@ -29,12 +27,13 @@ static int bk_allocator_start(void *ctx, bk_err_t *err);
 static void bk_allocator_stop(void *ctx);
 static void bk_allocator_destroy(void *ctx);
 static void bk_allocator_event(void *ctx, const bk_event_t *event);
+static void bk_allocator_trusted(const char *pool, const char *worker,
+    int untrusted, void *data);
+static void bk_allocator_stopped(void *data, const bk_err_t *err);
+static void bk_allocator_alloc(bk_allocator_t *a, const bk_event_t *event);
+static void bk_allocator_worker(bk_allocator_t *a, const bk_event_t *event);
 static void bk_allocator_kicked(void *data);
-static void bk_allocator_flush(void *data);
-static int bk_allocator_flush_all(bk_allocator_t *a, bk_err_t *err);
 static void bk_allocator_prune(void *data);
-static void bk_allocator_note(bk_allocator_t *a, const uint8_t *hash,
-    int state, bk_str_t reason);
 
 
 static const bk_option_t  bk_allocator_options[] = {
@@ -46,8 +45,18 @@ static const bk_option_t  bk_allocator_options[] = {
       "how long a caller waits for a worker unless it says" },
     { "maxWait", BK_OPTION_DURATION, "10m",
       "longest wait that a caller may ask for" },
-    { "maxWaiting", BK_OPTION_INTEGER, "1000",
-      "callers that may wait at the same time" },
+    { "maxQueued", BK_OPTION_INTEGER, "10000",
+      "allocations of a pool that may wait for a worker" },
+    { "queueLease", BK_OPTION_DURATION, "60s",
+      "how long one waits that nobody asks for" },
+    { "reconnect", BK_OPTION_DURATION, "30s",
+      "how long one waits for a caller with an idempotencyKey who left" },
+    { "agingAfter", BK_OPTION_DURATION, "10m",
+      "whoever has waited longer goes first" },
+    { "diskLimit", BK_OPTION_INTEGER, "90",
+      "percent of disk or inodes in use: such a worker gets nothing; 0: any" },
+    { "loadLimit", BK_OPTION_INTEGER, "125",
+      "percent of the mean load that a cache key's own worker may have" },
     { "keep", BK_OPTION_DURATION, "168h",
       "how long the journal keeps ended allocations" },
     { NULL, 0, NULL, NULL }
@@ -85,11 +94,15 @@ bk_allocator_create(const bk_host_t *host, void **ctx, bk_err_t *err)
     }
 
     a->host = host;
-    TAILQ_INIT(&a->waiters);
+    TAILQ_INIT(&a->calls);
+    TAILQ_INIT(&a->retries);
+    TAILQ_INIT(&a->idle);
     TAILQ_INIT(&a->pendings);
     TAILQ_INIT(&a->endeds);
     TAILQ_INIT(&a->drains);
     TAILQ_INIT(&a->endings);
+    TAILQ_INIT(&a->watchers);
+    TAILQ_INIT(&a->later);
 
     *ctx = a;
     return 0;
@@ -113,7 +126,12 @@ bk_allocator_configure(void *ctx, const char *key, const char *value,
         { "maxTtl", &a->max_ttl_ms },
         { "defaultWait", &a->default_wait_ms },
         { "maxWait", &a->max_wait_ms },
-        { "maxWaiting", &a->max_waiting },
+        { "maxQueued", &a->max_queued },
+        { "queueLease", &a->queue_lease_ms },
+        { "reconnect", &a->reconnect_ms },
+        { "agingAfter", &a->aging_ms },
+        { "diskLimit", &a->disk_percent },
+        { "loadLimit", &a->load_percent },
         { "keep", &a->keep_ms }
     };
 
@@ -150,9 +168,17 @@ bk_allocator_check(void *ctx, bk_err_t *err)
                        "defaultWait must not be longer than maxWait");
     }
 
-    if (a->max_waiting == 0) {
+    if (a->max_queued == 0) {
         return bk_fail(err, 400, "BadOption", NULL,
-                       "maxWaiting must be at least 1");
+                       "maxQueued must be at least 1");
+    }
+
+    if (a->disk_percent > 100 || a->load_percent < 100
+        || a->load_percent > 1000)
+    {
+        return bk_fail(err, 400, "BadOption", NULL,
+                       "diskLimit must be at most 100, loadLimit between 100 "
+                       "and 1000");
     }
 
     return 0;
@@ -171,22 +197,47 @@ bk_allocator_start(void *ctx, bk_err_t *err)
 
     bk_str_copy(dir, sizeof(dir), h->state_dir(h));
 
-    if (bk_journal_open(&a->journal, h, dir, err) != 0) {
-        return -1;
-    }
+    a->queue = bk_queue_new(a->aging_ms);
+    a->records = bk_records_new(a->queue);
 
     a->kick = h->timer_new(h, bk_allocator_kicked, a);
     a->flush = h->timer_new(h, bk_allocator_flush, a);
     a->prune = h->timer_new(h, bk_allocator_prune, a);
-    h->timer_set(a->prune, 0);
+    a->sweep = h->timer_new(h, bk_lease_sweep, a);
+    a->watch = h->timer_new(h, bk_watch_fire, a);
 
-    if (bk_drain_load(a, err) != 0 || bk_routes_add(a, err) != 0
+    if (bk_journal_open(&a->journal, h, dir, err) != 0
+        || bk_token_secret(dir, a->secret, err) != 0
+        || bk_journal_trusted(a->journal, bk_allocator_trusted, a, err) != 0
+        || bk_drain_load(a, err) != 0
+        || bk_routes_add(a, err) != 0
         || bk_backup_add(a, err) != 0)
     {
         return -1;
     }
 
+    h->timer_set(a->prune, 0);
+
     return bk_restore_start(a, err);
+}
+
+
+static void
+bk_allocator_trusted(const char *pool, const char *worker, int untrusted,
+    void *data)
+{
+    bk_allocator_t *a = data;
+
+    bk_seat_t  *seat;
+
+    seat = bk_record_seat(bk_record_home(a->records, pool), worker);
+
+    if (untrusted) {
+        seat->untrusted = 1;
+
+    } else {
+        seat->trusted = 1;
+    }
 }
 
 
@@ -195,17 +246,33 @@ bk_allocator_stop(void *ctx)
 {
     bk_allocator_t *a = ctx;
 
-    bk_err_t  err;
-
     a->stopping = 1;
 
-    bk_allocate_drop_all(a, "the gateway's control process is stopping");
+    if (a->journal == NULL) {
+        a->host->stopped(a->host);
+        return;
+    }
+
+    bk_call_drop_all(a, "the gateway's control process is stopping");
     bk_ending_drop_all(a);
     bk_backup_stop(a);
+    bk_watch_drop_all(a);
+    bk_allocator_flush(a);
 
-    if (a->journal != NULL && bk_allocator_flush_all(a, &err) != 0) {
-        /* the table says it, and the next start reads it there */
-        a->host->log(a->host, BK_LOG_WARN, "%s", err.text);
+    bk_journal_sync(a->journal, bk_allocator_stopped, a);
+}
+
+
+/* What could not be written: the table says it, and the next start reads it
+ * there. */
+
+static void
+bk_allocator_stopped(void *data, const bk_err_t *err)
+{
+    bk_allocator_t *a = data;
+
+    if (err != NULL) {
+        a->host->log(a->host, BK_LOG_WARN, "%s", err->text);
     }
 
     a->host->stopped(a->host);
@@ -217,24 +284,33 @@ bk_allocator_destroy(void *ctx)
 {
     bk_allocator_t *a = ctx;
 
-    bk_ended_t       *e;
-    bk_timer_t      **timers[4];
-    bk_pending_t     *p;
-    size_t            i;
+    size_t        i;
+    bk_ask_t     *ask;
+    bk_step_t    *step;
+    bk_ended_t   *e;
+    bk_record_t  *rec;
 
-    timers[0] = &a->kick;
-    timers[1] = &a->flush;
-    timers[2] = &a->prune;
-    timers[3] = &a->restoring;
+    bk_timer_t  **const  timers[] = {
+        &a->kick, &a->flush, &a->prune, &a->restoring, &a->sweep, &a->watch
+    };
 
-    for (i = 0; i < 4; i++) {
+    a->stopping = 1;
+
+    if (a->journal != NULL) {
+        bk_journal_close(&a->journal);
+    }
+
+    bk_backup_free(a);
+
+    for (i = 0; i < sizeof(timers) / sizeof(timers[0]); i++) {
         if (*timers[i] != NULL) {
             a->host->timer_free(timers[i]);
         }
     }
 
-    while ((p = TAILQ_FIRST(&a->pendings)) != NULL) {
-        bk_restore_drop(a, &p);
+    while ((step = TAILQ_FIRST(&a->later)) != NULL) {
+        TAILQ_REMOVE(&a->later, step, link);
+        bk_step_free(step);
     }
 
     while ((e = TAILQ_FIRST(&a->endeds)) != NULL) {
@@ -242,9 +318,30 @@ bk_allocator_destroy(void *ctx)
         free(e);
     }
 
+    for (rec = a->records == NULL ? NULL : bk_record_next(a->records, NULL);
+         rec != NULL; rec = bk_record_next(a->records, rec))
+    {
+        if (rec->pending != NULL) {
+            bk_restore_drop(a, rec);
+        }
+
+        ask = rec->ask;
+
+        if (ask != NULL) {
+            bk_queue_drop(&ask->entry);
+            bk_lease_busy(a, ask);
+            rec->ask = NULL;
+            bk_ask_free(&ask);
+        }
+    }
+
     bk_drain_free(a);
-    bk_journal_close(&a->journal);
-    bk_backup_free(a);
+    bk_records_free(&a->records);
+    bk_queue_free(&a->queue);
+
+    free(a->places);
+    free(a->seats);
+    bk_wipe(a, sizeof(bk_allocator_t));
     free(a);
 }
 
@@ -259,20 +356,93 @@ bk_allocator_event(void *ctx, const bk_event_t *event)
         return;
     }
 
-    if (event->what == BK_EVENT_ALLOCATION
-        && event->alloc->state >= BK_ALLOC_EXPIRED && !a->quiet)
-    {
-        bk_allocator_note(a, event->alloc->hash, event->alloc->state,
-                          event->alloc->reason);
+    switch (event->what) {
+    case BK_EVENT_ALLOCATION:
+        bk_allocator_alloc(a, event);
+        return;
+
+    case BK_EVENT_WORKER:
+        bk_allocator_worker(a, event);
+        return;
+    }
+}
+
+
+static void
+bk_allocator_alloc(bk_allocator_t *a, const bk_event_t *event)
+{
+    char                    why[BK_TABLE_TEXT_LEN];
+    bk_home_t              *home;
+    bk_record_t            *rec;
+    const bk_alloc_info_t  *info;
+
+    info = event->alloc;
+    rec = bk_record_find(a->records, info->hash);
+
+    if (info->state < BK_ALLOC_EXPIRED) {
+        if (rec != NULL && (rec->ask != NULL || rec->watchers != NULL)) {
+            bk_allocator_later(a, rec);
+        }
+
+        return;
     }
 
-    if (event->what == BK_EVENT_WORKER
-        && (event->gone || event->old_state == BK_WORKER_FREE))
-    {
-        bk_drain_appeared(a, event->worker);
+    if (event->gone) {
+        return;
     }
 
-    if (!TAILQ_EMPTY(&a->waiters) || !TAILQ_EMPTY(&a->pendings)) {
+    if (!a->quiet) {
+        bk_allocator_note(a, info->hash, info->state, info->reason);
+    }
+
+    if (rec != NULL) {
+        bk_str_copy(why, sizeof(why), info->reason);
+        bk_settle_over(a, rec, info->state, why);
+        return;
+    }
+
+    /* somebody else's: its worker may be free now */
+    home = bk_record_home_find(a->records, info->pool);
+
+    if (home != NULL && bk_queue_length(home->queue) > 0) {
+        bk_queue_wet(home->queue);
+        bk_allocator_kick(a);
+    }
+}
+
+
+static void
+bk_allocator_worker(bk_allocator_t *a, const bk_event_t *event)
+{
+    bk_home_t               *home;
+    bk_seat_t               *seat;
+    const bk_worker_info_t  *worker;
+
+    worker = event->worker;
+
+    if (event->gone || event->old_state == BK_WORKER_FREE) {
+        bk_drain_appeared(a, worker);
+    }
+
+    home = bk_record_home_find(a->records, worker->pool);
+
+    if (home == NULL) {
+        return;
+    }
+
+    seat = bk_record_seat_find(home, worker->name);
+
+    if (seat != NULL && !TAILQ_EMPTY(&seat->pendings)) {
+        a->appeared = 1;
+        bk_allocator_kick(a);
+    }
+
+    if (event->gone && seat != NULL) {
+        bk_record_seat_gone(seat);
+    }
+
+    if (bk_queue_length(home->queue) > 0) {
+        bk_queue_wet(home->queue);
         bk_allocator_kick(a);
     }
 }
@@ -287,109 +457,76 @@ bk_allocator_kick(bk_allocator_t *a)
 }
 
 
+void
+bk_allocator_later(bk_allocator_t *a, bk_record_t *rec)
+{
+    bk_step_t  *step;
+
+    step = bk_step_new(a, rec);
+    TAILQ_INSERT_TAIL(&a->later, step, link);
+    bk_watch_changed(a, rec);
+    bk_allocator_kick(a);
+}
+
+
 static void
 bk_allocator_kicked(void *data)
 {
     bk_allocator_t *a = data;
 
+    bk_step_t  *step;
+
     /* restored ones first: they have older rights to their workers */
     bk_restore_run(a);
-    bk_allocate_run(a);
+
+    while ((step = TAILQ_FIRST(&a->later)) != NULL) {
+        TAILQ_REMOVE(&a->later, step, link);
+        bk_settle(a, step->rec);
+        bk_step_free(step);
+    }
+
+    bk_call_retry(a);
+    bk_run(a);
 }
 
 
-/*
- * The journal fails seldom (no space).  Then the gateway is told all the
- * same, for that is the safe side, the journal later, and the caller that
- * this was not written down.
- */
-
-int
-bk_allocator_end(bk_allocator_t *a, const uint8_t *hash, int state,
-    const char *reason, bk_err_t *err)
+bk_step_t *
+bk_step_new(bk_allocator_t *a, bk_record_t *rec)
 {
-    int               rc;
-    bk_pending_t     *p;
-    bk_alloc_info_t   info;
-    const bk_host_t  *h;
+    bk_step_t  *step;
 
-    h = a->host;
+    step = calloc(1, sizeof(bk_step_t));
 
-    rc = bk_wait_end(a->journal, hash, state, reason, h->now_ms(h), err);
-
-    p = bk_restore_find(a, hash);
-
-    if (p != NULL) {
-        bk_restore_drop(a, &p);
-    }
-
-    if (h->alloc_find(h, hash, &info) == 0 && info.state < BK_ALLOC_EXPIRED) {
-        a->quiet += rc == 0;
-        (void) h->alloc_end(h, hash, state, bk_str(reason), NULL);
-        a->quiet -= rc == 0;
-    }
-
-    return rc;
-}
-
-
-static void
-bk_allocator_note(bk_allocator_t *a, const uint8_t *hash, int state,
-    bk_str_t reason)
-{
-    bk_ended_t  *e;
-
-    e = calloc(1, sizeof(bk_ended_t));
-
-    if (e == NULL) {
+    if (step == NULL) {
         abort();
     }
 
-    memcpy(e->hash, hash, BK_TABLE_HASH_LEN);
-    e->state = state;
-    e->when_ms = a->host->now_ms(a->host);
-    bk_str_copy(e->reason, sizeof(e->reason), reason);
+    step->a = a;
+    step->rec = rec;
+    bk_record_ref(rec);
 
-    TAILQ_INSERT_TAIL(&a->endeds, e, link);
-    a->host->timer_set(a->flush, 0);
+    return step;
 }
 
 
-static void
-bk_allocator_flush(void *data)
+void
+bk_step_free(bk_step_t *step)
 {
-    bk_allocator_t *a = data;
-
-    bk_err_t  err;
-
-    if (bk_allocator_flush_all(a, &err) != 0) {
-        a->host->log(a->host, BK_LOG_ERROR, "%s; trying again", err.text);
-        a->host->timer_set(a->flush, BK_FLUSH_RETRY);
-    }
+    bk_record_unref(&step->rec);
+    free(step);
 }
 
 
-static int
-bk_allocator_flush_all(bk_allocator_t *a, bk_err_t *err)
+void
+bk_allocator_owner(bk_allocator_t *a, const bk_record_t *rec)
 {
-    bk_ended_t  *e;
+    const char  *owner;
 
-    if (TAILQ_EMPTY(&a->endeds)) {
-        return 0;
+    owner = bk_queue_user_owner(rec->user);
+
+    if (owner[0] != '\0') {
+        (void) a->host->alloc_owner(a->host, rec->hash, bk_str(owner));
     }
-
-    while ((e = TAILQ_FIRST(&a->endeds)) != NULL) {
-        if (bk_wait_end(a->journal, e->hash, e->state, e->reason,
-                        e->when_ms, err) != 0)
-        {
-            return -1;
-        }
-
-        TAILQ_REMOVE(&a->endeds, e, link);
-        free(e);
-    }
-
-    return 0;
 }
 
 

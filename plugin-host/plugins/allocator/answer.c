@@ -8,40 +8,134 @@
 #include "allocator.h"
 
 
+static void bk_answer_endpoints(bk_call_t *c, bk_buf_t *b);
+static void bk_answer_new(bk_call_t *c, int state, bk_buf_t *b);
+static void bk_answer_old(bk_call_t *c, int state, bk_buf_t *b);
+static void bk_answer_certs(bk_call_t *c, int state, bk_buf_t *b);
+
+
+/* Frees c. */
+
 void
-bk_answer(const bk_waiter_t *w, const bk_alloc_info_t *info)
+bk_answer(bk_call_t *c, int state)
 {
-    char              id[BK_ID_LEN + 1], *p;
-    char              text[BK_TABLE_NAME_LEN];
+    uint64_t          expires;
     bk_buf_t          b;
-    bk_str_t          endpoint;
+    bk_err_t          err;
+    bk_record_t      *rec;
+    bk_allocator_t   *a;
+    const bk_host_t  *h;
+
+    a = c->a;
+    h = a->host;
+    rec = c->rec;
+    b = (bk_buf_t) { NULL, 0, 0 };
+    expires = rec->expires_ms;
+
+    if (rec->seat == NULL) {
+        /* its time begins when it has a worker */
+        expires = rec->created_ms + BK_QUEUE_MAX + rec->ttl_ms;
+    }
+
+    bk_record_ref(rec);
+
+    if ((c->cert.len == 0 || expires != c->cert_ms)
+        && bk_make_cert(c, expires, &err) != 0)
+    {
+        bk_call_fail(&c, &err);
+        bk_settle_rest(a, rec);
+        bk_record_unref(&rec);
+        return;
+    }
+
+    switch (c->format) {
+    case BK_ANSWER_OLD:
+        bk_answer_old(c, state, &b);
+        break;
+
+    case BK_ANSWER_CERTS:
+        bk_answer_certs(c, state, &b);
+        break;
+
+    default:
+        bk_answer_new(c, state, &b);
+    }
+
+    bk_buf_add(&b, "}\n", 2);
+
+    h->http_reply(c->r, 200, "application/json",
+                  (bk_str_t) { b.data, b.len });
+    bk_buf_free(&b);
+
+    bk_call_free(&c);
+    bk_settle_rest(a, rec);
+    bk_record_unref(&rec);
+}
+
+
+static void
+bk_answer_new(bk_call_t *c, int state, bk_buf_t *b)
+{
+    char              id[BK_ID_LEN + 1];
+    char              text[BK_TABLE_NAME_LEN];
+    uint64_t          expires, now;
+    bk_record_t      *rec;
     const bk_host_t  *h;
     bk_worker_info_t  worker;
 
-    h = w->a->host;
-    b = (bk_buf_t) { NULL, 0, 0 };
+    h = c->a->host;
+    rec = c->rec;
+    now = h->now_ms(h);
 
-    bk_buf_str(&b, "id", bk_token_id(w->row.hash, id));
-    bk_buf_str(&b, "state", bk_state_name(info->state));
-    bk_buf_str(&b, "poolName", w->row.pool);
-    bk_buf_str(&b, "workerName", w->row.worker);
-    bk_buf_str(&b, "token", w->token);
+    bk_buf_str(b, "id", bk_token_id(rec->hash, id));
+    bk_buf_str(b, "state", bk_state_name(state));
+
+    if (rec->seat == NULL) {
+        bk_answer_queue(c->a, rec, b);
+    }
+
+    bk_buf_str(b, "poolName", c->pool);
+    bk_buf_str(b, "workerName", rec->seat == NULL ? "" : rec->seat->name);
+    bk_buf_str(b, "token", c->token);
 
     text[0] = '\0';
 
-    if (h->worker_find(h, bk_str(w->row.pool), bk_str(w->row.worker),
-                       &worker) == 0
+    if (rec->seat != NULL
+        && h->worker_find(h, bk_str(c->pool), bk_str(rec->seat->name),
+                          &worker) == 0
         && worker.endpoint.len > 0)
     {
         (void) snprintf(text, sizeof(text), "tcp://%.*s",
                         (int) worker.endpoint.len, worker.endpoint.data);
     }
 
-    bk_buf_str(&b, "endpoint", text);
+    bk_buf_str(b, "endpoint", text);
+    bk_answer_endpoints(c, b);
 
-    endpoint = h->gateway_endpoint(h);
-    bk_str_copy(text, sizeof(text), endpoint);
-    bk_buf_str(&b, "gatewayEndpoint", text);
+    /* of one that is queued: not before that */
+    expires = rec->seat != NULL ? rec->expires_ms
+              : (now + rec->ttl_ms + BK_SECOND - 1) / BK_SECOND * BK_SECOND;
+    bk_buf_time(b, "expiresAt", expires);
+
+    bk_buf_base64(b, "caCert", (bk_str_t) { c->ca.data, c->ca.len });
+    bk_buf_base64(b, "clientCert", (bk_str_t) { c->cert.data, c->cert.len });
+
+    if (c->csr == NULL) {
+        bk_buf_base64(b, "clientKey", (bk_str_t) { c->key.data, c->key.len });
+    }
+}
+
+
+static void
+bk_answer_endpoints(bk_call_t *c, bk_buf_t *b)
+{
+    char              text[BK_TABLE_NAME_LEN], *p;
+    const bk_host_t  *h;
+
+    h = c->a->host;
+
+    bk_str_copy(text, sizeof(text), h->gateway_endpoint(h));
+    bk_buf_str(b, "gatewayEndpoint", text);
 
     /* the host part of tcp://host:port or tcp://[address]:port */
     p = strstr(text, "://");
@@ -55,20 +149,110 @@ bk_answer(const bk_waiter_t *w, const bk_alloc_info_t *info)
         *strrchr(p, ':') = '\0';
     }
 
-    bk_buf_str(&b, "tlsServerName", p);
-    bk_buf_time(&b, "expiresAt", w->row.expires_ms);
-    bk_buf_base64(&b, "caCert", (bk_str_t) { w->ca.data, w->ca.len });
-    bk_buf_base64(&b, "clientCert", (bk_str_t) { w->cert.data, w->cert.len });
+    bk_buf_str(b, "tlsServerName", p);
+}
 
-    if (w->csr == NULL) {
-        bk_buf_base64(&b, "clientKey",
-                      (bk_str_t) { w->key.data, w->key.len });
+
+/* Where it is in the queue; when it may be its turn, if that is known. */
+
+void
+bk_answer_queue(bk_allocator_t *a, bk_record_t *rec, bk_buf_t *b)
+{
+    char      text[128];
+    size_t    position;
+    uint64_t  now, seconds;
+
+    if (rec->ask == NULL || rec->ask->entry.class == NULL) {
+        return;
     }
 
-    bk_buf_add(&b, "}\n", 2);
+    now = a->host->now_ms(a->host);
+    position = bk_queue_position(&rec->ask->entry, now);
+    seconds = bk_queue_estimate(rec->home->queue, position, now);
 
-    h->http_reply(w->r, 200, "application/json",
-                  (bk_str_t) { b.data, b.len });
+    bk_buf_number(b, "position", position);
 
-    bk_buf_free(&b);
+    if (seconds > 0) {
+        bk_buf_number(b, "estimate", seconds);
+    }
+
+    if (bk_queue_user_limit(rec->user) > 0
+        && bk_queue_user_live(rec->user) >= bk_queue_user_limit(rec->user))
+    {
+        (void) snprintf(text, sizeof(text), "rule %.64s allows %u at a time",
+                        bk_queue_user_rule(rec->user),
+                        bk_queue_user_limit(rec->user));
+        bk_buf_str(b, "waitsFor", text);
+    }
+}
+
+
+/* POST /api/v1/allocate: clients know no other endpoint than the gateway. */
+
+static void
+bk_answer_old(bk_call_t *c, int state, bk_buf_t *b)
+{
+    char              id[BK_ID_LEN + 1], text[BK_TABLE_NAME_LEN];
+    bk_record_t      *rec;
+    const bk_host_t  *h;
+
+    h = c->a->host;
+    rec = c->rec;
+
+    bk_str_copy(text, sizeof(text), h->gateway_endpoint(h));
+    bk_buf_str(b, "endpoint", text);
+    bk_buf_str(b, "poolName", c->pool);
+    bk_buf_bool(b, "ready", state == BK_ALLOC_READY);
+    bk_buf_str(b, "workerName", rec->seat == NULL ? "" : rec->seat->name);
+    bk_buf_str(b, "allocationToken", c->token);
+    bk_buf_base64(b, "caCert", (bk_str_t) { c->ca.data, c->ca.len });
+    bk_buf_base64(b, "clientCert", (bk_str_t) { c->cert.data, c->cert.len });
+    bk_buf_base64(b, "clientKey", (bk_str_t) { c->key.data, c->key.len });
+    bk_buf_str(b, "id", bk_token_id(rec->hash, id));
+    bk_buf_str(b, "state", bk_state_name(state));
+
+    if (rec->seat == NULL) {
+        bk_answer_queue(c->a, rec, b);
+
+    } else {
+        bk_buf_time(b, "expiresAt", rec->expires_ms);
+    }
+}
+
+
+/* POST /api/v1/certs/request: the certificate is the allocation. */
+
+static void
+bk_answer_certs(bk_call_t *c, int state, bk_buf_t *b)
+{
+    char              id[BK_ID_LEN + 1], text[BK_TABLE_NAME_LEN];
+    bk_buf_t          e;
+    const bk_host_t  *h;
+
+    h = c->a->host;
+
+    bk_buf_base64(b, "caCert", (bk_str_t) { c->ca.data, c->ca.len });
+    bk_buf_base64(b, "clientCert", (bk_str_t) { c->cert.data, c->cert.len });
+    bk_buf_base64(b, "clientKey", (bk_str_t) { c->key.data, c->key.len });
+
+    e = (bk_buf_t) { NULL, 0, 0 };
+    bk_str_copy(text, sizeof(text), h->gateway_endpoint(h));
+    bk_buf_str(&e, c->asked == NULL ? c->pool : c->asked, text);
+    bk_buf_add(&e, "}", 1);
+
+    bk_buf_key(b, "endpoints");
+    bk_buf_add(b, e.data, e.len);
+    bk_buf_free(&e);
+
+    /* ours: how to look it up and to release it */
+    bk_buf_str(b, "id", bk_token_id(c->rec->hash, id));
+    bk_buf_str(b, "state", bk_state_name(state));
+    bk_buf_str(b, "token", c->token);
+
+    if (c->rec->seat == NULL) {
+        bk_answer_queue(c->a, c->rec, b);
+
+    } else {
+        bk_buf_time(b, "expiresAt", c->rec->expires_ms);
+    }
 }

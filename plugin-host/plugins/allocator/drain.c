@@ -10,16 +10,27 @@
 #include <string.h>
 
 #include "allocator.h"
-#include "journal_wait.h"
 #include "bk_report.h"
 
 
 /* Where a worker of that name is. */
 typedef struct {
-    bk_str_t  name;
-    int       found;
-    char      pool[BK_TABLE_POOL_LEN];
+    bk_allocator_t  *a;
+    bk_request_t    *r;
+    int              verb;
+    bk_str_t         name;
+    int              found;
+    char             pool[BK_TABLE_POOL_LEN];
 } bk_where_t;
+
+
+/* A drain that is being written, or its end. */
+typedef struct {
+    bk_allocator_t  *a;
+    bk_request_t    *r;         /* NULL: the caller went away */
+    int              undo;
+    bk_drain_t       drain;
+} bk_draining_t;
 
 
 /* Who is on a worker now. */
@@ -33,17 +44,20 @@ typedef struct {
 
 static void bk_drain_loaded(const char *pool, const char *worker,
     const char *reason, uint64_t since_ms, void *data);
-static void bk_drain_add(const bk_drain_t *d, void *data);
+static void bk_drain_add(bk_allocator_t *a, const bk_drain_t *d);
 static int bk_drain_read(bk_str_t body, char *pool, char *reason, int *undo,
     bk_err_t *err);
-static int bk_drain_whose(bk_allocator_t *a, bk_str_t name, char *pool,
+static int bk_drain_whose(bk_allocator_t *a, bk_request_t *r, int verb,
+    bk_str_t name, char *pool, bk_err_t *err);
+static int bk_drain_known(bk_allocator_t *a, bk_str_t name, const char *pool,
     bk_err_t *err);
+static void bk_drain_audit(bk_draining_t *d);
+static void bk_drain_gone(bk_request_t *r, void *data);
+static void bk_drain_written(void *data, const bk_err_t *err);
 static int bk_drain_seen(const bk_worker_info_t *worker, void *data);
 static void bk_drain_note(bk_where_t *where, bk_str_t pool);
-static int bk_drain_set(bk_allocator_t *a, const char *pool,
-    const char *worker, const char *reason, bk_err_t *err);
-static int bk_drain_undo(bk_allocator_t *a, const char *pool,
-    const char *worker, bk_err_t *err);
+static void bk_drain_undo(bk_allocator_t *a, const char *pool,
+    const char *worker);
 static void bk_drain_answer(bk_allocator_t *a, bk_request_t *r,
     const char *pool, const char *worker);
 static int bk_drain_session(const bk_session_info_t *session, void *data);
@@ -76,26 +90,35 @@ bk_drain_loaded(const char *pool, const char *worker, const char *reason,
     bk_str_copy(d.worker, sizeof(d.worker), bk_str(worker));
     bk_str_copy(d.reason, sizeof(d.reason), bk_str(reason));
 
-    bk_drain_add(&d, data);
+    bk_drain_add(data, &d);
 }
 
 
 static void
-bk_drain_add(const bk_drain_t *d, void *data)
+bk_drain_add(bk_allocator_t *a, const bk_drain_t *d)
 {
-    bk_allocator_t *a = data;
-
     bk_drain_t  *copy;
 
-    copy = malloc(sizeof(bk_drain_t));
+    copy = bk_drain_find(a, bk_str(d->pool), bk_str(d->worker));
 
     if (copy == NULL) {
-        abort();
+        copy = calloc(1, sizeof(bk_drain_t));
+
+        if (copy == NULL) {
+            abort();
+        }
+
+        *copy = *d;
+        TAILQ_INSERT_TAIL(&a->drains, copy, link);
+
+    } else {
+        memcpy(copy->reason, d->reason, sizeof(copy->reason));
     }
 
-    *copy = *d;
+    bk_record_seat(bk_record_home(a->records, d->pool), d->worker)->drained
+        = 1;
+
     copy->applied = 0;
-    TAILQ_INSERT_TAIL(&a->drains, copy, link);
     a->undrained = 1;
 }
 
@@ -179,38 +202,111 @@ bk_drain_http(bk_request_t *r, const bk_request_info_t *info, void *data)
 {
     bk_allocator_t *a = data;
 
-    int               rc, undo;
-    char              pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
-    char              reason[BK_TABLE_TEXT_LEN];
     bk_err_t          err;
+    bk_draining_t    *d;
     const bk_host_t  *h;
 
     h = a->host;
     err = (bk_err_t) { 0 };
+    d = calloc(1, sizeof(bk_draining_t));
 
-    if (bk_drain_read(info->body, pool, reason, &undo, &err) != 0
-        || bk_drain_whose(a, info->param, pool, &err) != 0)
+    if (d == NULL) {
+        abort();
+    }
+
+    d->a = a;
+    d->r = r;
+    d->drain.since_ms = h->now_ms(h);
+
+    if (bk_drain_read(info->body, d->drain.pool, d->drain.reason, &d->undo,
+                      &err) != 0
+        || bk_drain_whose(a, r, BK_VERB_DRAIN, info->param, d->drain.pool,
+                          &err) != 0)
     {
         h->http_fail(r, &err);
+        free(d);
         return;
     }
 
-    bk_str_copy(worker, sizeof(worker), info->param);
+    bk_str_copy(d->drain.worker, sizeof(d->drain.worker), info->param);
 
-    rc = undo ? bk_drain_undo(a, pool, worker, &err)
-              : bk_drain_set(a, pool, worker, reason, &err);
+    h->log(h, BK_LOG_INFO, "worker %s/%s: %s by %.*s%s%s", d->drain.pool,
+           d->drain.worker, d->undo ? "taken back" : "drained",
+           (int) info->client.len, info->client.data,
+           !d->undo && d->drain.reason[0] != '\0' ? ": " : "",
+           d->undo ? "" : d->drain.reason);
 
-    if (rc != 0) {
-        h->http_fail(r, &err);
+    bk_drain_audit(d);
+    h->http_on_gone(r, bk_drain_gone, d);
+
+    if (d->undo) {
+        bk_journal_undrain(a->journal, d->drain.pool, d->drain.worker,
+                           bk_drain_written, d);
+
+    } else {
+        bk_journal_drain(a->journal, d->drain.pool, d->drain.worker,
+                         d->drain.reason, d->drain.since_ms,
+                         bk_drain_written, d);
+    }
+}
+
+
+static void
+bk_drain_audit(bk_draining_t *d)
+{
+    bk_buf_t  b;
+
+    b = (bk_buf_t) { NULL, 0, 0 };
+    bk_buf_str(&b, "pool", d->drain.pool);
+    bk_buf_str(&b, "worker", d->drain.worker);
+    bk_buf_str(&b, "reason", d->drain.reason);
+    bk_buf_audit(d->a, d->r, "drain", d->undo ? "taken back" : "drained",
+                 &b);
+}
+
+
+static void
+bk_drain_gone(bk_request_t *r, void *data)
+{
+    bk_draining_t *d = data;
+
+    (void) r;
+
+    d->r = NULL;
+}
+
+
+static void
+bk_drain_written(void *data, const bk_err_t *err)
+{
+    bk_draining_t *d = data;
+
+    bk_allocator_t  *a;
+
+    a = d->a;
+
+    if (err != NULL) {
+        if (d->r != NULL) {
+            a->host->http_fail(d->r, err);
+        }
+
+        free(d);
         return;
     }
 
-    h->log(h, BK_LOG_INFO, "worker %s/%s: %s by %.*s%s%s", pool, worker,
-           undo ? "taken back" : "drained", (int) info->client.len,
-           info->client.data, !undo && reason[0] != '\0' ? ": " : "",
-           undo ? "" : reason);
+    if (d->undo) {
+        bk_drain_undo(a, d->drain.pool, d->drain.worker);
 
-    bk_drain_answer(a, r, pool, worker);
+    } else {
+        bk_drain_add(a, &d->drain);
+        bk_drain_run(a);
+    }
+
+    if (d->r != NULL) {
+        bk_drain_answer(a, d->r, d->drain.pool, d->drain.worker);
+    }
+
+    free(d);
 }
 
 
@@ -231,7 +327,7 @@ bk_drain_look_http(bk_request_t *r, const bk_request_info_t *info,
         pool[0] = '\0';
     }
 
-    if (bk_drain_whose(a, info->param, pool, &err) != 0) {
+    if (bk_drain_whose(a, r, BK_VERB_LIST, info->param, pool, &err) != 0) {
         a->host->http_fail(r, &err);
         return;
     }
@@ -281,46 +377,34 @@ bk_drain_read(bk_str_t body, char *pool, char *reason, int *undo,
 
 
 /*
- * In pool, or in the only one that has a worker of this name.  One that is
- * gone may still be drained: it must be possible to undo that.
+ * In pool, or in the only one that has a worker of this name, of those in
+ * which the caller may do verb.  One that is gone may still be drained: it
+ * must be possible to undo that.
  */
 
 static int
-bk_drain_whose(bk_allocator_t *a, bk_str_t name, char *pool, bk_err_t *err)
+bk_drain_whose(bk_allocator_t *a, bk_request_t *r, int verb, bk_str_t name,
+    char *pool, bk_err_t *err)
 {
-    bk_drain_t        *d;
-    bk_where_t         where;
-    bk_pool_info_t     found;
-    const bk_host_t   *h;
-    bk_worker_info_t   worker;
+    bk_drain_t       *d;
+    bk_where_t        where;
+    bk_decision_t     rule;
+    const bk_host_t  *h;
 
     h = a->host;
-    where = (bk_where_t) { .name = name };
 
     if (pool[0] != '\0') {
-        if (h->worker_find(h, bk_str(pool), name, &worker) == 0
-            || bk_drain_find(a, bk_str(pool), name) != NULL)
-        {
-            return 0;
-        }
-
-        if (h->pool_find(h, bk_str(pool), &found) != 0) {
-            return bk_fail(err, 404, "PoolNotFound", "bkctl pools lists them",
-                           "there is no pool %s", pool);
-        }
-
-        return bk_fail(err, 404, "WorkerNotFound", "bkctl workers lists them",
-                       "there is no worker %.*s in pool %s",
-                       (int) (name.len < 253 ? name.len : 253), name.data,
-                       pool);
+        return h->http_allowed(r, verb, bk_str(pool), &rule, sizeof(rule),
+                               err) == 0
+               ? bk_drain_known(a, name, pool, err) : -1;
     }
+
+    where = (bk_where_t) { .a = a, .r = r, .verb = verb, .name = name };
 
     (void) h->worker_each(h, BK_STR(""), bk_drain_seen, &where);
 
     TAILQ_FOREACH(d, &a->drains, link) {
-        if (strlen(d->worker) == name.len
-            && memcmp(d->worker, name.data, name.len) == 0)
-        {
+        if (bk_drain_is(name, d->worker)) {
             bk_drain_note(&where, bk_str(d->pool));
         }
     }
@@ -344,6 +428,33 @@ bk_drain_whose(bk_allocator_t *a, bk_str_t name, char *pool, bk_err_t *err)
 
 
 static int
+bk_drain_known(bk_allocator_t *a, bk_str_t name, const char *pool,
+    bk_err_t *err)
+{
+    bk_pool_info_t     found;
+    const bk_host_t   *h;
+    bk_worker_info_t   worker;
+
+    h = a->host;
+
+    if (h->worker_find(h, bk_str(pool), name, &worker) == 0
+        || bk_drain_find(a, bk_str(pool), name) != NULL)
+    {
+        return 0;
+    }
+
+    if (h->pool_find(h, bk_str(pool), &found) != 0) {
+        return bk_fail(err, 404, "PoolNotFound", "bkctl pools lists them",
+                       "there is no pool %s", pool);
+    }
+
+    return bk_fail(err, 404, "WorkerNotFound", "bkctl workers lists them",
+                   "there is no worker %.*s in pool %s",
+                   (int) (name.len < 253 ? name.len : 253), name.data, pool);
+}
+
+
+static int
 bk_drain_seen(const bk_worker_info_t *worker, void *data)
 {
     bk_where_t *where = data;
@@ -361,6 +472,14 @@ bk_drain_seen(const bk_worker_info_t *worker, void *data)
 static void
 bk_drain_note(bk_where_t *where, bk_str_t pool)
 {
+    bk_decision_t  rule;
+
+    if (where->a->host->http_allowed(where->r, where->verb, pool, &rule,
+                                     sizeof(rule), NULL) != 0)
+    {
+        return;
+    }
+
     if (where->found > 0 && strlen(where->pool) == pool.len
         && memcmp(where->pool, pool.data, pool.len) == 0)
     {
@@ -372,47 +491,11 @@ bk_drain_note(bk_where_t *where, bk_str_t pool)
 }
 
 
-static int
-bk_drain_set(bk_allocator_t *a, const char *pool, const char *worker,
-    const char *reason, bk_err_t *err)
+static void
+bk_drain_undo(bk_allocator_t *a, const char *pool, const char *worker)
 {
-    bk_drain_t   d, *known;
-
-    d = (bk_drain_t) { .since_ms = a->host->now_ms(a->host) };
-    bk_str_copy(d.pool, sizeof(d.pool), bk_str(pool));
-    bk_str_copy(d.worker, sizeof(d.worker), bk_str(worker));
-    bk_str_copy(d.reason, sizeof(d.reason), bk_str(reason));
-
-    if (bk_wait_drain(a->journal, &d, err) != 0) {
-        return -1;
-    }
-
-    known = bk_drain_find(a, bk_str(pool), bk_str(worker));
-
-    if (known != NULL) {
-        bk_str_copy(known->reason, sizeof(known->reason), bk_str(reason));
-        known->applied = 0;
-        a->undrained = 1;
-
-    } else {
-        bk_drain_add(&d, a);
-    }
-
-    bk_drain_run(a);
-
-    return 0;
-}
-
-
-static int
-bk_drain_undo(bk_allocator_t *a, const char *pool, const char *worker,
-    bk_err_t *err)
-{
+    bk_home_t   *home;
     bk_drain_t  *d;
-
-    if (bk_wait_undrain(a->journal, pool, worker, err) != 0) {
-        return -1;
-    }
 
     d = bk_drain_find(a, bk_str(pool), bk_str(worker));
 
@@ -421,12 +504,14 @@ bk_drain_undo(bk_allocator_t *a, const char *pool, const char *worker,
         free(d);
     }
 
+    home = bk_record_home(a->records, pool);
+    bk_record_seat(home, worker)->drained = 0;
+    bk_queue_wet(home->queue);
+
     /* 404: it is gone, and so is the mark */
     (void) a->host->worker_drain(a->host, bk_str(pool), bk_str(worker), 0,
                                  BK_STR(""), NULL);
     bk_allocator_kick(a);
-
-    return 0;
 }
 
 

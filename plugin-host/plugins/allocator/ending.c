@@ -1,10 +1,12 @@
 /*
- * The answer to a revocation waits a moment: whoever revokes wants to know
- * that the builds have stopped, and how many there were.
+ * Ending an allocation by its id: the answer waits a moment, since whoever
+ * revokes wants to know that the builds have stopped, and how many there
+ * were.
  *
- * The allocation has ended when we come here, whatever becomes of the
- * caller.  The gateways cut its connections by themselves; we only look at
- * their reports until none is left, and not for long.
+ * It ends in the journal first, then for the gateways, which cut its
+ * connections by themselves; we only look at their reports until none is
+ * left, and not for long.  Nothing of this depends on the caller, who may go
+ * away meanwhile.
  */
 
 #include <stdlib.h>
@@ -18,7 +20,11 @@
 #define BK_ENDING_WAIT  (2 * BK_SECOND)
 
 
+static bk_ending_t *bk_ending_new(bk_allocator_t *a, bk_request_t *r,
+    const uint8_t *hash, int state, const char *reason);
 static int bk_ending_session(const bk_session_info_t *session, void *data);
+static void bk_ending_written(void *data, const bk_err_t *err);
+static void bk_ending_watch(bk_ending_t *e);
 static void bk_ending_look(void *data);
 static void bk_ending_gone(bk_request_t *r, void *data);
 static void bk_ending_answer(const bk_ending_t *e, unsigned left);
@@ -52,16 +58,13 @@ bk_ending_session(const bk_session_info_t *session, void *data)
 }
 
 
-/* before: how many there were before it ended */
-
-void
-bk_ending_begin(bk_allocator_t *a, bk_request_t *r, const char *id,
-    const char *reason, unsigned before)
+static bk_ending_t *
+bk_ending_new(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash,
+    int state, const char *reason)
 {
-    bk_ending_t      *e;
-    const bk_host_t  *h;
+    bk_count_t    count;
+    bk_ending_t  *e;
 
-    h = a->host;
     e = calloc(1, sizeof(bk_ending_t));
 
     if (e == NULL) {
@@ -70,20 +73,79 @@ bk_ending_begin(bk_allocator_t *a, bk_request_t *r, const char *id,
 
     e->a = a;
     e->r = r;
-    e->before = before;
-    e->deadline = h->monotonic_ms(h) + BK_ENDING_WAIT;
-    bk_str_copy(e->id, sizeof(e->id), bk_str(id));
+    e->state = state;
+    (void) bk_token_id(hash, e->id);
     bk_str_copy(e->reason, sizeof(e->reason), bk_str(reason));
+    e->before = bk_ending_count(a, e->id, &count);
+    e->timer = a->host->timer_new(a->host, bk_ending_look, e);
 
-    if (before == 0) {
-        bk_ending_answer(e, 0);
-        free(e);
+    TAILQ_INSERT_TAIL(&a->endings, e, link);
+    a->host->http_on_gone(r, bk_ending_gone, e);
+
+    return e;
+}
+
+
+void
+bk_ending_begin(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash,
+    int state, const char *reason)
+{
+    bk_ending_t  *e;
+
+    e = bk_ending_new(a, r, hash, state, reason);
+
+    bk_allocator_end(a, hash, state, reason, bk_ending_written, e);
+}
+
+
+void
+bk_ending_again(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash,
+    int state, const char *reason)
+{
+    bk_ending_t  *e;
+
+    e = bk_ending_new(a, r, hash, state, reason);
+    e->written = 1;
+    bk_ending_watch(e);
+}
+
+
+static void
+bk_ending_written(void *data, const bk_err_t *err)
+{
+    bk_ending_t *e = data;
+
+    e->written = 1;
+
+    if (e->r == NULL) {
+        bk_ending_free(e);
         return;
     }
 
-    TAILQ_INSERT_TAIL(&a->endings, e, link);
-    h->http_on_gone(r, bk_ending_gone, e);
-    e->timer = h->timer_new(h, bk_ending_look, e);
+    if (err != NULL) {
+        e->a->host->http_fail(e->r, err);
+        bk_ending_free(e);
+        return;
+    }
+
+    bk_ending_watch(e);
+}
+
+
+static void
+bk_ending_watch(bk_ending_t *e)
+{
+    const bk_host_t  *h;
+
+    h = e->a->host;
+
+    if (e->before == 0) {
+        bk_ending_answer(e, 0);
+        bk_ending_free(e);
+        return;
+    }
+
+    e->deadline = h->monotonic_ms(h) + BK_ENDING_WAIT;
     h->timer_set(e->timer, BK_ENDING_LOOK);
 }
 
@@ -113,9 +175,15 @@ bk_ending_look(void *data)
 static void
 bk_ending_gone(bk_request_t *r, void *data)
 {
+    bk_ending_t *e = data;
+
     (void) r;
 
-    bk_ending_free(data);
+    e->r = NULL;
+
+    if (e->written) {
+        bk_ending_free(e);
+    }
 }
 
 
@@ -127,7 +195,7 @@ bk_ending_answer(const bk_ending_t *e, unsigned left)
     b = (bk_buf_t) { NULL, 0, 0 };
 
     bk_buf_str(&b, "id", e->id);
-    bk_buf_str(&b, "state", "revoked");
+    bk_buf_str(&b, "state", bk_state_name(e->state));
     bk_buf_str(&b, "reason", e->reason);
     bk_buf_number(&b, "connectionsCut",
                   e->before > left ? e->before - left : 0);
@@ -149,14 +217,23 @@ bk_ending_free(bk_ending_t *e)
 }
 
 
+/* Those that are being written are answered when they are. */
+
 void
 bk_ending_drop_all(bk_allocator_t *a)
 {
     bk_count_t    count;
-    bk_ending_t  *e;
+    bk_ending_t  *e, *next;
 
-    while ((e = TAILQ_FIRST(&a->endings)) != NULL) {
-        bk_ending_answer(e, bk_ending_count(a, e->id, &count));
-        bk_ending_free(e);
+    for (e = TAILQ_FIRST(&a->endings); e != NULL; e = next) {
+        next = TAILQ_NEXT(e, link);
+
+        if (e->written) {
+            bk_ending_answer(e, bk_ending_count(a, e->id, &count));
+            bk_ending_free(e);
+
+        } else {
+            e->before = 0;
+        }
     }
 }

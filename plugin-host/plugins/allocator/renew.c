@@ -1,19 +1,39 @@
 /*
  * Renew: a longer life, a new certificate for the same public key.  The
  * order is that of allocate: journal, model, table, answer.
+ *
+ * One that is queued has not begun to live: it gets its certificate, and its
+ * place in the queue is kept, for somebody wants it.
  */
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "allocator.h"
-#include "journal_wait.h"
+
+
+/* A renewal that is being written. */
+typedef struct {
+    bk_allocator_t  *a;
+    bk_request_t    *r;         /* NULL: the caller went away */
+    uint8_t          hash[BK_TABLE_HASH_LEN];
+    uint64_t         until_ms;
+    bk_buf_t         answer;
+} bk_renewal_t;
 
 
 static int bk_renew_allowed(bk_allocator_t *a, const uint8_t *hash,
     bk_row_t *row, bk_err_t *err);
-static int bk_renew_extend(bk_allocator_t *a, bk_row_t *row, char *token,
-    bk_buf_t *b, bk_err_t *err);
+static int bk_renew_until(bk_allocator_t *a, const bk_row_t *row,
+    uint64_t ttl, uint64_t *until, bk_err_t *err);
+static int bk_renew_cert(bk_allocator_t *a, const bk_row_t *row,
+    const char *token, uint64_t until, bk_buf_t *b, bk_err_t *err);
+static void bk_renew_write(bk_allocator_t *a, bk_request_t *r,
+    const bk_row_t *row, uint64_t until, bk_buf_t *b);
+static void bk_renew_gone(bk_request_t *r, void *data);
+static void bk_renew_written(void *data, const bk_err_t *err);
+static int bk_renew_model(const bk_renewal_t *n, bk_err_t *err);
 
 
 void
@@ -22,61 +42,49 @@ bk_renew_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     bk_allocator_t *a = data;
 
     char              token[BK_TOKEN_MAX + 1];
-    char              id[BK_ID_LEN + 1], when[32];
     uint8_t           hash[BK_TABLE_HASH_LEN];
     uint64_t          ttl, until;
     bk_buf_t          b;
     bk_err_t          err;
     bk_row_t          row;
+    bk_record_t      *rec;
     const bk_host_t  *h;
 
     h = a->host;
     b = (bk_buf_t) { NULL, 0, 0 };
     err = (bk_err_t) { 0 };
-    ttl = a->default_ttl_ms;
+    ttl = 0;
+    until = 0;
 
     memset(token, 0, sizeof(token));
 
     if (bk_routes_token(info->body, token, hash, &ttl, &err) != 0
-        || bk_renew_allowed(a, hash, &row, &err) != 0)
+        || bk_renew_allowed(a, hash, &row, &err) != 0
+        || bk_renew_until(a, &row, ttl, &until, &err) != 0
+        || bk_renew_cert(a, &row, token, until, &b, &err) != 0)
     {
-        goto failed;
+        h->http_fail(r, &err);
+        bk_buf_free(&b);
+        bk_wipe(token, sizeof(token));
+        return;
     }
 
-    if (ttl < BK_SECOND || ttl > a->max_ttl_ms) {
-        (void) bk_fail(&err, 400, "BadTtl", NULL,
-                       "\"ttl\" must be between 1s and %llus",
-                       (unsigned long long) (a->max_ttl_ms / BK_SECOND));
-        goto failed;
-    }
-
-    until = (h->now_ms(h) + ttl + BK_SECOND - 1) / BK_SECOND * BK_SECOND;
-
-    /* to renew never shortens */
-    if (until > row.expires_ms) {
-        row.expires_ms = until;
-    }
-
-    if (bk_renew_extend(a, &row, token, &b, &err) != 0) {
-        goto failed;
-    }
-
-    h->log(h, BK_LOG_INFO, "allocation %s: renewed until %s",
-           bk_token_id(hash, id),
-           bk_time_format(row.expires_ms, when, sizeof(when)));
-
-    h->http_reply(r, 200, "application/json",
-                  (bk_str_t) { b.data, b.len });
-
-    bk_buf_free(&b);
     bk_wipe(token, sizeof(token));
-    return;
 
-failed:
+    rec = bk_record_find(a->records, hash);
 
-    h->http_fail(r, &err);
-    bk_buf_free(&b);
-    bk_wipe(token, sizeof(token));
+    if (rec != NULL) {
+        bk_lease_touch(a, rec);
+    }
+
+    if (row.state == BK_ALLOC_QUEUED) {
+        h->http_reply(r, 200, "application/json",
+                      (bk_str_t) { b.data, b.len });
+        bk_buf_free(&b);
+        return;
+    }
+
+    bk_renew_write(a, r, &row, until, &b);
 }
 
 
@@ -86,8 +94,9 @@ static int
 bk_renew_allowed(bk_allocator_t *a, const uint8_t *hash, bk_row_t *row,
     bk_err_t *err)
 {
-    int       n;
-    bk_row_t  known;
+    int           n;
+    bk_row_t      known;
+    bk_record_t  *rec;
 
     if (bk_routes_known(a, hash, &known, err) != 0) {
         return -1;
@@ -109,23 +118,73 @@ bk_renew_allowed(bk_allocator_t *a, const uint8_t *hash, bk_row_t *row,
         return -1;
     }
 
+    rec = bk_record_find(a->records, hash);
+
+    if (rec != NULL && rec->ending) {
+        return bk_fail(err, 410, "AllocationEnded", "allocate again",
+                       "this allocation is ending");
+    }
+
+    if (rec != NULL) {
+        row->expires_ms = rec->expires_ms;
+    }
+
     row->state = known.state;
     return 0;
 }
 
 
 static int
-bk_renew_extend(bk_allocator_t *a, bk_row_t *row, char *token, bk_buf_t *b,
-    bk_err_t *err)
+bk_renew_until(bk_allocator_t *a, const bk_row_t *row, uint64_t ttl,
+    uint64_t *until, bk_err_t *err)
+{
+    uint64_t  max;
+
+    max = a->max_ttl_ms;
+
+    if (row->max_ttl_ms > 0 && row->max_ttl_ms < max) {
+        max = row->max_ttl_ms;
+    }
+
+    if (ttl == 0) {
+        ttl = a->default_ttl_ms < max ? a->default_ttl_ms : max;
+    }
+
+    if (ttl < BK_SECOND || ttl > max) {
+        return bk_fail(err, 400, "BadTtl", NULL,
+                       "\"ttl\" must be between 1s and %llus%s%s",
+                       (unsigned long long) (max / BK_SECOND),
+                       max < a->max_ttl_ms ? ", by rule " : "",
+                       max < a->max_ttl_ms ? row->rule : "");
+    }
+
+    if (row->state == BK_ALLOC_QUEUED) {
+        *until = row->created_ms + BK_QUEUE_MAX + row->ttl_ms;
+        return 0;
+    }
+
+    *until = (a->host->now_ms(a->host) + ttl + BK_SECOND - 1) / BK_SECOND
+             * BK_SECOND;
+
+    /* to renew never shortens */
+    if (*until < row->expires_ms) {
+        *until = row->expires_ms;
+    }
+
+    return 0;
+}
+
+
+static int
+bk_renew_cert(bk_allocator_t *a, const bk_row_t *row, const char *token,
+    uint64_t until, bk_buf_t *b, bk_err_t *err)
 {
     int                rc;
     char               cn[sizeof("alloc:") + BK_TOKEN_MAX];
     char               id[BK_ID_LEN + 1];
-    uint8_t            key_hash[32];
+    uint64_t           shown;
     bk_cert_t          cert;
-    bk_pending_t      *p;
     const bk_host_t   *h;
-    bk_alloc_info_t    info;
     bk_cert_request_t  req;
 
     h = a->host;
@@ -138,7 +197,7 @@ bk_renew_extend(bk_allocator_t *a, bk_row_t *row, char *token, bk_buf_t *b,
         .names = BK_STR(""),
         .csr = BK_STR(""),
         .spki = { (const char *) row->spki, row->spki_len },
-        .not_after_ms = row->expires_ms + BK_GRACE
+        .not_after_ms = until + BK_GRACE
     };
 
     rc = h->cert_issue(h, &req, &cert, err);
@@ -148,39 +207,142 @@ bk_renew_extend(bk_allocator_t *a, bk_row_t *row, char *token, bk_buf_t *b,
         return -1;
     }
 
-    memcpy(key_hash, cert.key_hash, sizeof(key_hash));
+    shown = row->state != BK_ALLOC_QUEUED ? until
+            : (h->now_ms(h) + row->ttl_ms + BK_SECOND - 1) / BK_SECOND
+              * BK_SECOND;
 
     bk_buf_str(b, "id", bk_token_id(row->hash, id));
     bk_buf_str(b, "state", bk_state_name(row->state));
-    bk_buf_time(b, "expiresAt", row->expires_ms);
+    bk_buf_time(b, "expiresAt", shown);
     bk_buf_base64(b, "caCert", cert.ca);
     bk_buf_base64(b, "clientCert", cert.cert);
     bk_buf_add(b, "}\n", 2);
 
-    if (bk_wait_extend(a->journal, row->hash, row->expires_ms,
-                          h->now_ms(h), err) != 0)
-    {
-        return -1;
+    return 0;
+}
+
+
+static void
+bk_renew_write(bk_allocator_t *a, bk_request_t *r, const bk_row_t *row,
+    uint64_t until, bk_buf_t *b)
+{
+    bk_buf_t       audit;
+    bk_renewal_t  *n;
+
+    n = calloc(1, sizeof(bk_renewal_t));
+
+    if (n == NULL) {
+        abort();
     }
 
-    p = bk_restore_find(a, row->hash);
+    n->a = a;
+    n->r = r;
+    n->until_ms = until;
+    n->answer = *b;
+    memcpy(n->hash, row->hash, BK_TABLE_HASH_LEN);
 
-    if (p != NULL) {
+    audit = (bk_buf_t) { NULL, 0, 0 };
+    bk_buf_allocation(&audit, row->hash, row->pool);
+    bk_buf_time(&audit, "expiresAt", until);
+    bk_buf_audit(a, r, "renew", "renewed", &audit);
+
+    a->host->http_on_gone(r, bk_renew_gone, n);
+    bk_journal_extend(a->journal, row->hash, until, a->host->now_ms(a->host),
+                      bk_renew_written, n);
+}
+
+
+/* It is renewed all the same. */
+
+static void
+bk_renew_gone(bk_request_t *r, void *data)
+{
+    bk_renewal_t *n = data;
+
+    (void) r;
+
+    n->r = NULL;
+}
+
+
+static void
+bk_renew_written(void *data, const bk_err_t *err)
+{
+    bk_renewal_t *n = data;
+
+    char              id[BK_ID_LEN + 1], when[32];
+    bk_err_t          e;
+    const bk_host_t  *h;
+
+    h = n->a->host;
+
+    if (err == NULL && bk_renew_model(n, &e) != 0) {
+        err = &e;
+    }
+
+    if (err == NULL) {
+        h->log(h, BK_LOG_INFO, "allocation %s: renewed until %s",
+               bk_token_id(n->hash, id),
+               bk_time_format(n->until_ms, when, sizeof(when)));
+    }
+
+    if (n->r != NULL && err == NULL) {
+        h->http_reply(n->r, 200, "application/json",
+                      (bk_str_t) { n->answer.data, n->answer.len });
+
+    } else if (n->r != NULL) {
+        h->http_fail(n->r, err);
+    }
+
+    bk_buf_free(&n->answer);
+    free(n);
+}
+
+
+static int
+bk_renew_model(const bk_renewal_t *n, bk_err_t *err)
+{
+    char              pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
+    uint8_t           key_hash[BK_TABLE_HASH_LEN];
+    bk_record_t      *rec;
+    const bk_host_t  *h;
+    bk_alloc_info_t   info;
+
+    h = n->a->host;
+    rec = bk_record_find(n->a->records, n->hash);
+
+    if (rec != NULL && rec->expires_ms < n->until_ms) {
+        rec->expires_ms = n->until_ms;
+    }
+
+    if (rec != NULL && (rec->pending != NULL || rec->placing)) {
         /* it is put when its worker appears, with the new time */
-        p->row.expires_ms = row->expires_ms;
         return 0;
     }
 
-    info = (bk_alloc_info_t) {
-        .hash = row->hash,
-        .key_hash = key_hash,
-        .pool = bk_str(row->pool),
-        .worker = bk_str(row->worker),
-        .expires_ms = row->expires_ms,
-        /* drained or not is not ours to say: it would stay so */
-        .state = row->state == BK_ALLOC_DRAINING ? BK_ALLOC_READY
-                                                 : row->state
-    };
+    if (h->alloc_find(h, n->hash, &info) != 0) {
+        return bk_routes_unknown(err);
+    }
+
+    /* what is handed out is the model's, and about to change */
+    bk_str_copy(pool, sizeof(pool), info.pool);
+    bk_str_copy(worker, sizeof(worker), info.worker);
+
+    if (info.key_hash != NULL) {
+        memcpy(key_hash, info.key_hash, sizeof(key_hash));
+        info.key_hash = key_hash;
+    }
+
+    info.hash = n->hash;
+    info.pool = bk_str(pool);
+    info.worker = bk_str(worker);
+    info.reason = BK_STR("");
+    info.expires_ms = n->until_ms;
+
+    /* drained or not is not ours to say: it would stay so */
+    if (info.state == BK_ALLOC_DRAINING) {
+        info.state = BK_ALLOC_READY;
+    }
 
     return h->alloc_put(h, &info, err);
 }

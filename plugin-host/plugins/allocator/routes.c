@@ -1,8 +1,9 @@
 /*
- * All requests but allocate: lookup, release, renew, revoke, wake, drain.
+ * Which request goes where; lookup and release.
  *
- * release, renew and lookup are authorised by the allocation's own token;
- * who may call the others is decided before they get here.
+ * release, renew and lookup are authorised by the allocation's own token.
+ * Of the others the host knows who asks, and that a rule lets him do it
+ * somewhere; the handlers ask for the pool.
  */
 
 #include <stdio.h>
@@ -10,6 +11,13 @@
 #include <string.h>
 
 #include "allocator.h"
+
+
+/* A release that is being written. */
+typedef struct {
+    bk_allocator_t  *a;
+    bk_request_t    *r;         /* NULL: the caller went away */
+} bk_going_t;
 
 
 static void bk_routes_lookup(bk_request_t *r, const bk_request_info_t *info,
@@ -20,6 +28,8 @@ static void bk_routes_connections(bk_allocator_t *a, bk_request_t *r,
     const char *id, bk_buf_t *b);
 static void bk_routes_release(bk_request_t *r, const bk_request_info_t *info,
     void *data);
+static void bk_routes_gone(bk_request_t *r, void *data);
+static void bk_routes_released(void *data, const bk_err_t *err);
 
 
 int
@@ -30,21 +40,34 @@ bk_routes_add(bk_allocator_t *a, bk_err_t *err)
     static const struct {
         const char  *method;
         const char  *pattern;
+        int          verb;
         bk_http_pt   handler;
     } routes[] = {
-        { "POST", "/api/v1/workers/allocate", bk_allocate_http },
-        { "POST", "/api/v1/workers/lookup", bk_routes_lookup },
-        { "POST", "/api/v1/workers/release", bk_routes_release },
-        { "POST", "/api/v1/workers/renew", bk_renew_http },
-        { "DELETE", "/api/v1/allocations/*", bk_revoke_http },
-        { "POST", "/api/v1/pools/*/wake", bk_wake_http },
-        { "POST", "/api/v1/workers/*/drain", bk_drain_http },
-        { "GET", "/api/v1/workers/*/drain", bk_drain_look_http }
+        { "POST", "/api/v1/workers/allocate", BK_VERB_ALLOCATE,
+          bk_allocate_http },
+        { "POST", "/api/v1/allocate", BK_VERB_ALLOCATE,
+          bk_old_allocate_http },
+        { "POST", "/api/v1/certs/request", BK_VERB_CERTS,
+          bk_old_certs_http },
+        { "POST", "/api/v1/workers/lookup", BK_VERB_NONE, bk_routes_lookup },
+        { "POST", "/api/v1/workers/release", BK_VERB_NONE,
+          bk_routes_release },
+        { "POST", "/api/v1/workers/renew", BK_VERB_NONE, bk_renew_http },
+        { "GET", "/api/v1/allocations/*", BK_VERB_LIST, bk_show_http },
+        { "DELETE", "/api/v1/allocations/*", BK_VERB_REVOKE,
+          bk_revoke_http },
+        { "POST", "/api/v1/allocations/*/release", BK_VERB_RELEASE,
+          bk_release_other_http },
+        { "POST", "/api/v1/pools/*/wake", BK_VERB_WAKE, bk_wake_http },
+        { "POST", "/api/v1/workers/*/drain", BK_VERB_DRAIN, bk_drain_http },
+        { "GET", "/api/v1/workers/*/drain", BK_VERB_LIST,
+          bk_drain_look_http }
     };
 
     for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-        if (a->host->http_route(a->host, 0, routes[i].method,
-                                routes[i].pattern, routes[i].handler, a, err)
+        if (a->host->http_route_for(a->host, routes[i].method,
+                                    routes[i].pattern, routes[i].verb,
+                                    routes[i].handler, a, err)
             != 0)
         {
             return -1;
@@ -180,6 +203,7 @@ bk_routes_lookup(bk_request_t *r, const bk_request_info_t *info, void *data)
     uint8_t           hash[BK_TABLE_HASH_LEN];
     bk_err_t          err;
     bk_row_t          row;
+    bk_record_t      *rec;
     const bk_host_t  *h;
     bk_worker_info_t  worker;
 
@@ -199,6 +223,12 @@ bk_routes_lookup(bk_request_t *r, const bk_request_info_t *info, void *data)
         return;
     }
 
+    rec = bk_record_find(a->records, hash);
+
+    if (rec != NULL) {
+        bk_lease_touch(a, rec);
+    }
+
     if (row.worker[0] == '\0'
         || h->worker_find(h, bk_str(row.pool), bk_str(row.worker), &worker)
            != 0)
@@ -214,15 +244,22 @@ static void
 bk_routes_lookup_answer(bk_allocator_t *a, bk_request_t *r,
     const bk_row_t *row, const bk_worker_info_t *worker)
 {
-    char      id[BK_ID_LEN + 1], text[BK_TABLE_TLS_NAME_LEN];
-    bk_buf_t  b;
-    bk_str_t  endpoint;
+    char          id[BK_ID_LEN + 1], text[BK_TABLE_TLS_NAME_LEN];
+    bk_buf_t      b;
+    bk_str_t      endpoint;
+    bk_record_t  *rec;
 
     b = (bk_buf_t) { NULL, 0, 0 };
     endpoint = worker->endpoint;
+    rec = bk_record_find(a->records, row->hash);
 
     bk_buf_str(&b, "id", bk_token_id(row->hash, id));
     bk_buf_str(&b, "state", bk_state_name(row->state));
+
+    if (rec != NULL) {
+        bk_answer_queue(a, rec, &b);
+    }
+
     bk_buf_str(&b, "reason", row->reason);
     bk_buf_str(&b, "poolName", row->pool);
     bk_buf_str(&b, "workerName", row->worker);
@@ -272,8 +309,10 @@ bk_routes_release(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     char              id[BK_ID_LEN + 1];
     uint8_t           hash[BK_TABLE_HASH_LEN];
+    bk_buf_t          b;
     bk_err_t          err;
     bk_row_t          row;
+    bk_going_t       *g;
     const bk_host_t  *h;
 
     h = a->host;
@@ -286,15 +325,54 @@ bk_routes_release(bk_request_t *r, const bk_request_info_t *info, void *data)
         return;
     }
 
-    if (row.state < BK_ALLOC_EXPIRED) {
-        if (bk_allocator_end(a, hash, BK_ALLOC_RELEASED, "", &err) != 0) {
-            h->http_fail(r, &err);
-            return;
-        }
-
-        h->log(h, BK_LOG_INFO, "allocation %s: released",
-               bk_token_id(hash, id));
+    if (row.state >= BK_ALLOC_EXPIRED) {
+        h->http_reply(r, 200, "application/json", BK_STR("{}\n"));
+        return;
     }
 
-    h->http_reply(r, 200, "application/json", BK_STR("{}\n"));
+    g = calloc(1, sizeof(bk_going_t));
+
+    if (g == NULL) {
+        abort();
+    }
+
+    g->a = a;
+    g->r = r;
+
+    b = (bk_buf_t) { NULL, 0, 0 };
+    bk_buf_allocation(&b, hash, row.pool);
+    bk_buf_audit(a, r, "release", "released", &b);
+
+    h->log(h, BK_LOG_INFO, "allocation %s: released", bk_token_id(hash, id));
+
+    h->http_on_gone(r, bk_routes_gone, g);
+    bk_allocator_end(a, hash, BK_ALLOC_RELEASED, "", bk_routes_released, g);
+}
+
+
+static void
+bk_routes_gone(bk_request_t *r, void *data)
+{
+    bk_going_t *g = data;
+
+    (void) r;
+
+    g->r = NULL;
+}
+
+
+static void
+bk_routes_released(void *data, const bk_err_t *err)
+{
+    bk_going_t *g = data;
+
+    if (g->r != NULL && err == NULL) {
+        g->a->host->http_reply(g->r, 200, "application/json",
+                               BK_STR("{}\n"));
+
+    } else if (g->r != NULL) {
+        g->a->host->http_fail(g->r, err);
+    }
+
+    free(g);
 }

@@ -1,15 +1,18 @@
 /*
  * Tokens, their hashes and ids; times and durations as the API writes them.
  *
- * A token is 32 random bytes in base64url.  It exists in the request, in the
- * answer and nowhere else: everything keyed by it is keyed by its SHA-256,
- * and the id that people see is the first 12 hex digits of that.
+ * A token is 32 bytes in base64url: the HMAC of a random nonce, so that it
+ * can be made once more for a caller who did not get its answer.  It exists
+ * in the request, in the answer and nowhere else: everything keyed by it is
+ * keyed by its SHA-256, and the id that people see is the first 12 hex
+ * digits of that.
  */
 
 #include <assert.h>
 #include <math.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,28 +22,30 @@
 #include "allocator.h"
 
 
+#define BK_TOKEN_RAW  32
+
+
+static void bk_token_text(const uint8_t raw[BK_TOKEN_RAW + 1],
+    char token[BK_TOKEN_LEN + 1]);
+
+
 static const char  bk_token_alphabet[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 
-int
-bk_token_new(char token[BK_TOKEN_LEN + 1])
+/* One byte more than there are, so that the last group is whole. */
+
+static void
+bk_token_text(const uint8_t raw[BK_TOKEN_RAW + 1],
+    char token[BK_TOKEN_LEN + 1])
 {
     char      *p;
     size_t     i;
-    uint8_t    raw[33];
     uint32_t   v;
-
-    /* one byte more than is drawn, so that the last group is whole */
-    raw[32] = 0;
-
-    if (RAND_bytes(raw, 32) != 1) {
-        return -1;
-    }
 
     p = token;
 
-    for (i = 0; i < sizeof(raw); i += 3) {
+    for (i = 0; i < BK_TOKEN_RAW + 1; i += 3) {
         v = (uint32_t) raw[i] << 16 | (uint32_t) raw[i + 1] << 8 | raw[i + 2];
 
         *p++ = bk_token_alphabet[v >> 18];
@@ -54,10 +59,36 @@ bk_token_new(char token[BK_TOKEN_LEN + 1])
 
     *p = '\0';
 
-    OPENSSL_cleanse(raw, sizeof(raw));
     OPENSSL_cleanse(&v, sizeof(v));
+}
 
-    return 0;
+
+int
+bk_token_nonce(uint8_t *nonce)
+{
+    return RAND_bytes(nonce, BK_NONCE_LEN) == 1 ? 0 : -1;
+}
+
+
+/* HMAC-SHA256: who knows only the journal cannot make it. */
+
+void
+bk_token_make(const uint8_t *secret, const uint8_t *nonce,
+    char token[BK_TOKEN_LEN + 1])
+{
+    uint8_t   raw[BK_TOKEN_RAW + 1];
+    unsigned  len;
+
+    memset(raw, 0, sizeof(raw));
+
+    if (HMAC(EVP_sha256(), secret, BK_SECRET_LEN, nonce, BK_NONCE_LEN, raw,
+             &len) == NULL)
+    {
+        abort();
+    }
+
+    bk_token_text(raw, token);
+    OPENSSL_cleanse(raw, sizeof(raw));
 }
 
 
@@ -99,6 +130,25 @@ bk_token_id(const uint8_t *hash, char id[BK_ID_LEN + 1])
     }
 
     return id;
+}
+
+
+int
+bk_token_prefix(const char *id, uint8_t prefix[BK_ID_LEN / 2])
+{
+    int       i;
+    unsigned  byte;
+
+    if (strspn(id, "0123456789abcdef") != BK_ID_LEN) {
+        return -1;
+    }
+
+    for (i = 0; i < BK_ID_LEN / 2; i++) {
+        (void) sscanf(id + 2 * i, "%2x", &byte);
+        prefix[i] = (uint8_t) byte;
+    }
+
+    return 0;
 }
 
 
@@ -245,4 +295,19 @@ bk_str_copy(char *dst, size_t size, bk_str_t s)
     }
 
     dst[n] = '\0';
+}
+
+
+char *
+bk_strdup(const char *s)
+{
+    char  *copy;
+
+    copy = strdup(s);
+
+    if (copy == NULL) {
+        abort();
+    }
+
+    return copy;
 }

@@ -52,6 +52,7 @@ bk_wake_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     bk_buf_t          b;
     bk_err_t          err;
     bk_best_t         best;
+    bk_decision_t     d;
     bk_pool_info_t    found;
     const bk_host_t  *h;
 
@@ -71,6 +72,12 @@ bk_wake_http(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     } else {
         (void) snprintf(pool, sizeof(pool), "%s/%s", space, name);
+    }
+
+    if (h->http_allowed(r, BK_VERB_WAKE, bk_str(pool), &d, sizeof(d), &err)
+        != 0)
+    {
+        goto failed;
     }
 
     if (!bk_text_valid(pool) || h->pool_find(h, bk_str(pool), &found) != 0) {

@@ -1,0 +1,216 @@
+/*
+ * Identities under their rules: how many allocations each has, and what it
+ * has waiting beyond that, parked in lanes, one for each class.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue_int.h"
+
+
+static bk_queue_lane_t *bk_queue_lane(bk_queue_user_t *u,
+    bk_queue_class_t *class, int make);
+
+
+bk_queue_user_t *
+bk_queue_user(bk_queue_t *q, const char *owner, const char *rule,
+    uint32_t limit)
+{
+    size_t            len, split;
+    bk_queue_user_t  *u, *made;
+
+    split = strlen(owner) + 1;
+    len = split + strlen(rule) + 1;
+
+    made = bk_queue_alloc(sizeof(bk_queue_user_t) + len);
+    memcpy(made->key, owner, split);
+    memcpy(made->key + split, rule, len - split);
+
+    HASH_FIND(hh, q->users, made->key, len, u);
+
+    if (u != NULL) {
+        free(made);
+
+    } else {
+        u = made;
+        u->q = q;
+        u->rule = u->key + split;
+        u->len = len;
+        HASH_ADD_KEYPTR(hh, q->users, u->key, len, u);
+    }
+
+    u->refs++;
+
+    if (u->limit != limit) {
+        u->limit = limit;
+        bk_queue_unpark(u);
+    }
+
+    return u;
+}
+
+
+void
+bk_queue_user_ref(bk_queue_user_t *u)
+{
+    u->refs++;
+}
+
+
+void
+bk_queue_user_unref(bk_queue_user_t **u)
+{
+    bk_queue_lane_t  *lane, *next;
+    bk_queue_user_t  *user;
+
+    user = *u;
+    *u = NULL;
+
+    if (--user->refs > 0) {
+        return;
+    }
+
+    LL_FOREACH_SAFE(user->lanes, lane, next) {
+        free(lane);
+    }
+
+    HASH_DEL(user->q->users, user);
+    free(user);
+}
+
+
+int
+bk_queue_user_full(const bk_queue_user_t *u)
+{
+    return u->limit > 0 && u->live >= u->limit;
+}
+
+
+void
+bk_queue_user_take(bk_queue_user_t *u)
+{
+    u->live++;
+}
+
+
+void
+bk_queue_user_give(bk_queue_user_t *u)
+{
+    u->live--;
+    bk_queue_unpark(u);
+}
+
+
+const char *
+bk_queue_user_owner(const bk_queue_user_t *u)
+{
+    return u->key;
+}
+
+
+const char *
+bk_queue_user_rule(const bk_queue_user_t *u)
+{
+    return u->rule;
+}
+
+
+uint32_t
+bk_queue_user_live(const bk_queue_user_t *u)
+{
+    return u->live;
+}
+
+
+uint32_t
+bk_queue_user_limit(const bk_queue_user_t *u)
+{
+    return u->limit;
+}
+
+
+static bk_queue_lane_t *
+bk_queue_lane(bk_queue_user_t *u, bk_queue_class_t *class, int make)
+{
+    bk_queue_lane_t  *lane;
+
+    LL_FOREACH(u->lanes, lane) {
+        if (lane->class == class) {
+            return lane;
+        }
+    }
+
+    if (make) {
+        lane = bk_queue_alloc(sizeof(bk_queue_lane_t));
+        lane->class = class;
+        LL_PREPEND(u->lanes, lane);
+    }
+
+    return lane;
+}
+
+
+/* The tree that holds e, which is parked. */
+
+bk_queue_entry_t **
+bk_queue_parked(bk_queue_entry_t *e)
+{
+    return &bk_queue_lane(e->user, e->class, 0)->parked;
+}
+
+
+void
+bk_queue_park(bk_queue_entry_t *e)
+{
+    bk_queue_lane_t  *lane;
+
+    lane = bk_queue_lane(e->user, e->class, 1);
+
+    bk_tree_remove(&e->class->root, e);
+    bk_tree_insert(&lane->parked, e);
+    e->parked = 1;
+}
+
+
+void
+bk_queue_unpark(bk_queue_user_t *u)
+{
+    bk_queue_lane_t   *lane;
+    bk_queue_entry_t  *e;
+
+    if (bk_queue_user_full(u)) {
+        return;
+    }
+
+    LL_FOREACH(u->lanes, lane) {
+        while ((e = bk_tree_first(lane->parked)) != NULL) {
+            bk_tree_remove(&lane->parked, e);
+            bk_tree_insert(&lane->class->root, e);
+            e->parked = 0;
+            bk_queue_stir(lane->class->pool);
+
+            if (u->limit > 0) {
+                break;
+            }
+        }
+    }
+}
+
+
+void
+bk_queue_users_free(bk_queue_t *q)
+{
+    bk_queue_lane_t  *lane, *next;
+    bk_queue_user_t  *user, *tmp;
+
+    HASH_ITER(hh, q->users, user, tmp) {
+        HASH_DEL(q->users, user);
+
+        LL_FOREACH_SAFE(user->lanes, lane, next) {
+            free(lane);
+        }
+
+        free(user);
+    }
+}

@@ -29,9 +29,10 @@ my $a = $r->{json};
 like $a->{token}, qr/^[A-Za-z0-9_-]{43}$/, 'token';
 is $a->{id}, $t->id($a->{token}), 'id';
 is $a->{poolName}, 'default/demo', 'poolName';
-is $a->{workerName}, 'w1', 'workerName';
+my ($n) = $a->{workerName} =~ /^w([12])$/;
+ok $n, 'workerName';
 is $a->{state}, 'ready', 'state';
-is $a->{endpoint}, 'tcp://127.0.0.1:7001', 'endpoint';
+is $a->{endpoint}, 'tcp://127.0.0.1:700' . $n, 'endpoint';
 is $a->{gatewayEndpoint}, 'tcp://localhost:' . $t->port('gw'),
     'gatewayEndpoint';
 is $a->{tlsServerName}, 'localhost', 'tlsServerName';
@@ -67,7 +68,7 @@ my ($row) = journal($t, 'SELECT hex(token_hash) AS h, hex(spki) AS k, pool, '
 is lc $row->{h}, sha256_hex($a->{token}), 'journal: hash';
 is lc $row->{k}, unpack('H*', $spki), 'journal: public key';
 is $row->{state}, 'live', 'journal: state';
-is "$row->{pool} $row->{worker} $row->{job_id}", 'default/demo w1 job-1',
+is "$row->{pool} $row->{worker} $row->{job_id}", "default/demo w$n job-1",
     'journal: what and for whom';
 is_deeply JSON::decode_json($row->{metadata}),
     { branch => 'main', quote => "a\"b\\c" }, 'journal: metadata';
@@ -82,8 +83,8 @@ $r = $host->request(POST => '/api/v1/workers/lookup',
 is $r->{status}, 200, 'lookup';
 is_deeply { map { $_ => $r->{json}{$_} } qw(id state poolName workerName
     workerEndpoint tlsServerName expiresAt) }, { id => $a->{id},
-    state => 'ready', poolName => 'default/demo', workerName => 'w1',
-    workerEndpoint => 'tcp://127.0.0.1:7001', tlsServerName => 'w1.test',
+    state => 'ready', poolName => 'default/demo', workerName => "w$n",
+    workerEndpoint => "tcp://127.0.0.1:700$n", tlsServerName => "w$n.test",
     expiresAt => $a->{expiresAt} }, 'lookup: fields';
 
 $r = $host->request(POST => '/api/v1/workers/lookup',

@@ -82,8 +82,8 @@ is "$r->{status} $r->{json}{allocations}", '200 1', 'how far it is';
 my $b = allocate()->{json};
 is $b->{workerName}, 'w2', 'the next one gets another worker';
 $r = allocate(wait => '0');
-is $r->{status}, 503, 'and then there is none';
-like $r->{json}{error}, qr/1 of 2 allocated, 1 drained/, '... which is said';
+is "$r->{status} $r->{json}{state}", '200 queued', 'and then there is none';
+is release($r), 200, '... for now';
 
 drain('w2', poolName => 'demo');
 is +(grep { $_->{name} eq 'default/demo' }
@@ -105,7 +105,8 @@ $host->request(POST => '/api/v1/workers/release', { token => $a->{token} });
 is $host->request(GET => '/api/v1/workers/w1/drain')->{json}{allocations}, 0,
     'it is empty';
 $r = allocate(wait => '0');
-is $r->{status}, 503, 'nobody gets an empty one either';
+is $r->{json}{state}, 'queued', 'nobody gets an empty one either';
+release($r);
 $r = drain('w1', undo => JSON::true);
 is_deeply $r->{json}, { worker => 'w1', pool => 'default/demo',
     state => 'ready', drained => JSON::false, reason => '',
@@ -144,7 +145,9 @@ $t->wait_for(sub { 3 == workers() }, 10, 'w2 to be back');
 $t->wait_for(sub { (grep { $_->{name} eq 'w2' && $_->{pool} eq 'default/demo' }
     workers())[0]{drained} }, 10, 'it to be drained again');
 pass 'drained again when it is back';
-is allocate(wait => '0')->{status}, 503, '... for everybody';
+$r = allocate(wait => '0');
+is $r->{json}{state}, 'queued', '... for everybody';
+release($r);
 
 # one whose whole pool is gone, while another one of that name is drained
 $t->write('static.yaml', $file =~ s/\Q$more\E//r);
@@ -165,6 +168,11 @@ sub drain {
 sub allocate {
     return $host->request(POST => '/api/v1/workers/allocate',
         { poolName => 'demo', @_ });
+}
+
+sub release {
+    return $host->request(POST => '/api/v1/workers/release',
+        { token => $_[0]{json}{token} })->{status};
 }
 
 sub workers { return @{$host->request(GET => '/api/v1/workers')->{json}} }

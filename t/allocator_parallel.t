@@ -17,7 +17,7 @@ plan tests => 25;
 
 my $t = Test::Buildkit->new;
 my $host = $t->host(conf([static_pool($t, 8), '{name: allocator, '
-    . 'options: {maxWaiting: 100}}']));
+    . 'options: {maxQueued: 100}}']));
 my $path = '/api/v1/workers/allocate';
 
 # 60 callers, 8 workers: 8 are served, 52 wait
@@ -34,12 +34,13 @@ is_deeply [map { $_->{json}{workerName} } sort { $a->{json}{workerName}
     cmp $b->{json}{workerName} } @served], [map { "w$_" } 1 .. 8],
     'each another one';
 
-# a refused one at once
+# one that does not wait: it has its token, and its place
 my $r = $host->request(POST => $path, { poolName => 'demo', wait => '0' });
-is $r->{status}, 503, 'no wait';
-is $r->{json}{reason}, 'NoCapacity', 'no wait: reason';
-like $r->{json}{error}, qr/8 of 8 allocated, position 53/, 'no wait: text';
-like $r->{headers}{'retry-after'}, qr/^\d+$/, 'no wait: Retry-After';
+is "$r->{status} $r->{json}{state}", '200 queued', 'no wait';
+is $r->{json}{position}, 53, 'no wait: position';
+is $r->{json}{workerName}, '', 'no wait: no worker';
+is $host->request(POST => '/api/v1/workers/release',
+    { token => $r->{json}{token} })->{status}, 200, 'no wait: given back';
 
 # released ones are handed over in order, and never to two
 my %holder = map { $_->{json}{workerName} => $_ } @served;
@@ -91,7 +92,7 @@ $host->request(POST => '/api/v1/workers/release',
 answers(10, $second);
 is $second->{status}, 200, 'the place of a caller who left is given on';
 
-# too many waiting
+# too many waiting; all are taken, by those that wait as well
 my @many = map { ask($host, POST => $path, { poolName => 'demo',
     wait => '20s' }) } 1 .. 105;
 $t->wait_for(sub {
@@ -101,7 +102,7 @@ $t->wait_for(sub {
 my @refused = grep { $_->{status} } @many;
 is_deeply [map { $_->{status} } @refused], [(429) x 5],
     'the queue has an end';
-is $refused[0]{json}{reason}, 'TooManyWaiting', 'and says so';
+is $refused[0]{json}{reason}, 'QueueFull', 'and says so';
 like $refused[0]{head}, qr/^Retry-After: \d+/mi, 'with Retry-After';
 gone(@many);
 $t->wait_for(sub { position() == 1 }, 10, 'the queue to be empty');
@@ -153,5 +154,8 @@ is $host->alive, 1, 'plugin-host lives';
 sub position {
     my $r = $host->request(POST => $path, { poolName => 'demo', wait => '0' });
 
-    return $r->{json}{error} =~ /position (\d+)/ ? $1 : 0;
+    $host->request(POST => '/api/v1/workers/release',
+        { token => $r->{json}{token} }) if $r->{status} == 200;
+
+    return $r->{json}{position} // 0;
 }

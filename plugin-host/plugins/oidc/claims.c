@@ -281,9 +281,7 @@ oidc_name(const char *source, const char *user,
                                             : OIDC_NAME_MAX - 33;
 
     /* never within a character of several bytes */
-    while (n > OIDC_NAME_MAX && cut > 0
-           && ((unsigned char) name[cut] & 0xc0) == 0x80)
-    {
+    while (cut > 0 && ((unsigned char) name[cut] & 0xc0) == 0x80) {
         cut--;
     }
 

@@ -260,9 +260,10 @@ static int
 bk_build_node(bk_session_t *s, const bk_platforms_t *p, int i,
     const bk_argv_t *tool)
 {
-    int         rc;
-    bk_argv_t   argv = { NULL, 0 };
-    bk_node_t  *node = s->nodes[i];
+    int          rc;
+    bk_argv_t    argv = { NULL, 0 };
+    bk_node_t   *node = s->nodes[i];
+    const char  *endpoint, *port;
 
     bk_argv_copy(&argv, tool);
     bk_argv_add(&argv, "create");
@@ -285,7 +286,16 @@ bk_build_node(bk_session_t *s, const bk_platforms_t *p, int i,
     bk_argv_add(&argv, "--driver-opt");
     bk_argv_add(&argv, "cacert=%s/ca.pem,cert=%s/cert.pem,key=%s/key.pem",
                 node->dir, node->dir, node->dir);
-    bk_argv_add(&argv, "%s", bk_alloc_endpoint(node->answer));
+
+    /*
+     * buildx takes no two nodes with one address, and the gateway has one:
+     * it is written with another number of zeros before its port.
+     */
+    endpoint = bk_alloc_endpoint(node->answer);
+    port = strrchr(endpoint, ':');
+    port = port ? port + 1 : endpoint + strlen(endpoint);
+    bk_argv_add(&argv, "%.*s%.*s%s", (int) (port - endpoint), endpoint, i,
+                "0000000", port);
 
     rc = bk_session_quiet(s, argv.v, "buildx create", BK_BUILDX_TIMEOUT_MS);
     bk_argv_free(&argv);

@@ -1,7 +1,7 @@
 /*
  * FUZZ_SOURCES: plugin-host/src/[!m]*.c plugin-host/src/mo*.c
  * FUZZ_LIBS: -levent_core -levent_extra -lcyaml -lyaml -ljansson -lcrypto
- *     -ldl
+ *     -lpcre2-8 -ldl
  */
 
 /*
@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gate.h"
 #include "host.h"
 #include "log.h"
 
@@ -69,12 +70,20 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     m.table.pools = 4;
     m.keep_ended_ms = 1000;
 
+    /* the peer of a socketpair is ourselves, who may do everything; a bearer
+       token is nobody's */
+    if (bk_access_new(&core.access, &conf, &err) != 0) {
+        abort();
+    }
+
+    bk_gate_new(&core);
+
     if (core.httpd == NULL
         || bk_model_new(&core.model, core.base, &m, &err) != 0
         || bk_api_routes(&core, &err) != 0
-        || bk_httpd_route(core.httpd, BK_HTTP_API, "POST",
-                          "/api/v1/pools/*/wake", fuzz_echo, NULL, "fuzz",
-                          &err) != 0)
+        || bk_httpd_route_for(core.httpd, BK_HTTP_API, "POST",
+                              "/api/v1/pools/*/wake", BK_VERB_WAKE, fuzz_echo,
+                              NULL, "fuzz", &err) != 0)
     {
         abort();
     }

@@ -134,6 +134,7 @@ test_full(void)
     ok(bk_journal_open(&j, &host, dir, &err) != 0 && j == NULL,
        "no space: refused");
     printf("# %s (%s)\n", err.text, err.hint);
+    ok(strstr(err.hint, "space left") != NULL, "and not called damaged");
     disk_set(DISK_GOOD);
     host_end();
     ok(all_there() == ROWS, "space again: all is there");

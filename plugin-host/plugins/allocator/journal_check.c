@@ -28,16 +28,13 @@ static int bk_journal_interrupted(void *data);
 int
 bk_journal_check(sqlite3 *db, const char *path, int *version, bk_err_t *err)
 {
-    char         text[128];
     int64_t      application, n;
     struct stat  st;
 
     if (bk_journal_number(db, "PRAGMA application_id", &application) != 0
         || bk_journal_number(db, "PRAGMA user_version", &n) != 0)
     {
-        (void) snprintf(text, sizeof(text), "cannot be read: %s",
-                        sqlite3_errmsg(db));
-        return bk_journal_refuse(err, path, text);
+        return bk_journal_trouble(err, db, path, "read");
     }
 
     if (application != BK_JOURNAL_APPLICATION) {
@@ -59,6 +56,30 @@ bk_journal_check(sqlite3 *db, const char *path, int *version, bk_err_t *err)
     }
 
     return bk_journal_whole(db, path, err);
+}
+
+
+/* Is it the file, or the disk? */
+
+int
+bk_journal_trouble(bk_err_t *err, sqlite3 *db, const char *path,
+    const char *what)
+{
+    int   rc;
+    char  text[128];
+
+    rc = sqlite3_errcode(db);
+
+    if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB || rc == SQLITE_ERROR) {
+        (void) snprintf(text, sizeof(text), "cannot be %s: %s", what,
+                        sqlite3_errmsg(db));
+        return bk_journal_refuse(err, path, text);
+    }
+
+    return bk_fail(err, 500, "JournalUnreadable",
+                   "it is as it was: is there space left on its disk, and "
+                   "may we read and write there?", "%s cannot be %s: %s",
+                   path, what, sqlite3_errmsg(db));
 }
 
 
@@ -153,7 +174,9 @@ bk_journal_check_main(void *data)
 
     j = side->journal;
 
-    if (bk_journal_whole(side->db, j->path, &err) != 0) {
+    if (bk_journal_whole(side->db, j->path, &err) != 0
+        && !__atomic_load_n(&j->stop, __ATOMIC_RELAXED))
+    {
         __atomic_store_n(&j->damaged, 1, __ATOMIC_RELAXED);
         bk_op_fail(side->op, &err);
     }
@@ -217,6 +240,7 @@ void
 bk_journal_side_wait(bk_side_t *side)
 {
     if (side->running) {
+        sqlite3_interrupt(side->db);
         (void) pthread_join(side->thread, NULL);
         side->running = 0;
     }

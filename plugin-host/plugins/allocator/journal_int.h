@@ -145,6 +145,8 @@ int bk_journal_migrate(sqlite3 *db, const char *path, int version,
 /* journal_check.c */
 int bk_journal_check(sqlite3 *db, const char *path, int *version,
     bk_err_t *err);
+int bk_journal_trouble(bk_err_t *err, sqlite3 *db, const char *path,
+    const char *what);
 /* a large file, beside what goes on */
 int bk_journal_check_start(bk_journal_t *j, bk_err_t *err);
 int bk_journal_number(sqlite3 *db, const char *sql, int64_t *value);
@@ -175,6 +177,10 @@ void bk_journal_finish(bk_journal_t *j, bk_op_t *op);   /* by any thread */
 void bk_op_fail(bk_op_t *op, const bk_err_t *err);
 int bk_journal_thread_new(pthread_t *thread, void *(*fn)(void *),
     void *data, bk_err_t *err);
+
+/* journal_stats.c: a transaction, with the lock */
+void bk_journal_count(bk_journal_t *j, const bk_ops_t *batch,
+    double seconds);
 
 /* journal_apply.c: on the writer's thread */
 extern const char *const  bk_journal_write_sql[BK_OP_STATEMENTS];

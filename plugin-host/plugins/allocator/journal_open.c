@@ -243,8 +243,7 @@ bk_journal_prepare(sqlite3 *db, const char *const *sql, sqlite3_stmt **stmt,
 static int
 bk_journal_open_writer(bk_journal_t *j, bk_err_t *err)
 {
-    int   version;
-    char  text[128];
+    int  version;
 
     if (bk_journal_connect(j->path, &j->db, err) != 0
         || bk_journal_check(j->db, j->path, &version, err) != 0)
@@ -262,9 +261,7 @@ bk_journal_open_writer(bk_journal_t *j, bk_err_t *err)
                      NULL, NULL, NULL)
         != SQLITE_OK)
     {
-        (void) snprintf(text, sizeof(text), "cannot be written: %s",
-                        sqlite3_errmsg(j->db));
-        return bk_journal_refuse(err, j->path, text);
+        return bk_journal_trouble(err, j->db, j->path, "written");
     }
 
     if (version < BK_JOURNAL_SCHEMA) {
@@ -282,7 +279,7 @@ bk_journal_open_writer(bk_journal_t *j, bk_err_t *err)
         != 0
         || bk_journal_prepare(j->db, bk_journal_prune_sql, j->prune, 2) != 0)
     {
-        return bk_journal_refuse(err, j->path, sqlite3_errmsg(j->db));
+        return bk_journal_trouble(err, j->db, j->path, "used");
     }
 
     (void) sqlite3_busy_timeout(j->db, BK_JOURNAL_BUSY_MS);
@@ -307,7 +304,7 @@ bk_journal_open_reader(bk_journal_t *j, bk_err_t *err)
                               BK_READ_STATEMENTS)
            != 0)
     {
-        return bk_journal_refuse(err, j->path, sqlite3_errmsg(j->reader));
+        return bk_journal_trouble(err, j->reader, j->path, "read");
     }
 
     return 0;

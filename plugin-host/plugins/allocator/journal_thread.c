@@ -18,28 +18,18 @@
 #include "journal_int.h"
 
 
-#define BK_JOURNAL_BATCH_MAX  2000
-#define BK_JOURNAL_WAL_PAGES  1000
-#define BK_JOURNAL_PRUNE_GAP  8         /* batches, when it is never idle */
+#define BK_JOURNAL_BATCH_MAX    2000
+#define BK_JOURNAL_WAL_PAGES    1000
+#define BK_JOURNAL_PRUNE_MS     20
+#define BK_JOURNAL_PRUNE_GAP    8       /* batches, when it is never idle */
 #define BK_JOURNAL_LAST_ROUNDS  16
 
 
-const double  bk_journal_sizes[BK_JOURNAL_BUCKETS] = {
-    1, 2, 5, 10, 20, 50, 100, 200, 500, 1000
-};
-
-const double  bk_journal_times[BK_JOURNAL_BUCKETS] = {
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2
-};
-
-
 static void *bk_journal_main(void *data);
+static void bk_journal_idle(bk_journal_t *j);
 static void bk_journal_take(bk_journal_t *j, bk_ops_t *batch);
 static void bk_journal_run(bk_journal_t *j, bk_ops_t *batch);
 static void bk_journal_refuse_all(bk_ops_t *batch);
-static void bk_journal_count(bk_journal_t *j, const bk_ops_t *batch,
-    double seconds);
-static unsigned bk_journal_bucket(const double *limits, double value);
 static void bk_journal_housekeeping(bk_journal_t *j, unsigned *since);
 static int bk_journal_wal(void *data, sqlite3 *db, const char *name,
     int pages);
@@ -171,9 +161,7 @@ bk_journal_main(void *data)
                 break;
             }
 
-            if (!j->pruning) {
-                (void) pthread_cond_wait(&j->work, &j->lock);
-            }
+            bk_journal_idle(j);
         }
 
         j->busy = 1;
@@ -194,6 +182,31 @@ bk_journal_main(void *data)
     (void) pthread_mutex_unlock(&j->lock);
 
     return NULL;
+}
+
+
+/* Old rows go a hundred at a time, and leave the disk to others meanwhile. */
+
+static void
+bk_journal_idle(bk_journal_t *j)
+{
+    struct timespec  until;
+
+    if (!j->pruning) {
+        (void) pthread_cond_wait(&j->work, &j->lock);
+        return;
+    }
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += BK_JOURNAL_PRUNE_MS * 1000000;
+
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+
+    (void) pthread_cond_clockwait(&j->work, &j->lock, CLOCK_MONOTONIC,
+                                  &until);
 }
 
 
@@ -255,46 +268,6 @@ bk_journal_refuse_all(bk_ops_t *batch)
     STAILQ_FOREACH(op, batch, link) {
         bk_op_fail(op, &err);
     }
-}
-
-
-static void
-bk_journal_count(bk_journal_t *j, const bk_ops_t *batch, double seconds)
-{
-    uint64_t             n;
-    const bk_op_t       *op;
-    bk_journal_stats_t  *s;
-
-    s = &j->stats;
-    n = 0;
-
-    STAILQ_FOREACH(op, batch, link) {
-        n += op->kind < BK_OP_STATEMENTS && op->err == NULL;
-        s->failures += op->kind < BK_OP_STATEMENTS && op->err != NULL;
-    }
-
-    if (n == 0) {
-        return;
-    }
-
-    s->batches++;
-    s->changes += n;
-    s->seconds += seconds;
-    s->sizes[bk_journal_bucket(bk_journal_sizes, (double) n)]++;
-    s->times[bk_journal_bucket(bk_journal_times, seconds)]++;
-}
-
-
-static unsigned
-bk_journal_bucket(const double *limits, double value)
-{
-    unsigned  i;
-
-    for (i = 0; i < BK_JOURNAL_BUCKETS && value > limits[i]; i++) {
-        /* void */
-    }
-
-    return i;
 }
 
 

@@ -285,14 +285,3 @@ bk_journal_prune(bk_journal_t *j, uint64_t before_ms)
     (void) pthread_cond_signal(&j->work);
     (void) pthread_mutex_unlock(&j->lock);
 }
-
-
-void
-bk_journal_stats(bk_journal_t *j, bk_journal_stats_t *out)
-{
-    (void) pthread_mutex_lock(&j->lock);
-    *out = j->stats;
-    (void) pthread_mutex_unlock(&j->lock);
-
-    out->waiting = j->nops;
-}

@@ -237,7 +237,9 @@ oidc_fetch_headers(oidc_fetch_t *e, const oidc_fetch_req_t *req)
     char               *line;
     struct curl_slist  *list;
 
-    list = curl_slist_append(NULL, "Accept: application/json");
+    /* kube-apiserver has its key set as nothing else than jwk-set */
+    list = curl_slist_append(NULL, "Accept: application/json, "
+                                   "application/jwk-set+json, */*;q=0.5");
 
     if (req->post != NULL) {
         list = curl_slist_append(list, "Content-Type: application/json");

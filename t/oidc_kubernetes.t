@@ -1,0 +1,150 @@
+#!/usr/bin/perl
+
+# Plugin oidc against a real kube-apiserver (with etcd): TokenReview of
+# service accounts, and the same server as an issuer of OpenID Connect.  The
+# programs are looked for in KUBE_LAB_BIN, then PATH.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use MIME::Base64 qw(decode_base64url);
+use Oidc;
+use Test::Buildkit;
+
+local $ENV{PATH} = join ':', $ENV{KUBE_LAB_BIN} // (), $ENV{PATH}, '/usr/sbin';
+for my $program (qw(etcd kube-apiserver curl)) {
+    grep { -x "$_/$program" } split /:/, $ENV{PATH}
+        or plan skip_all => "no $program here";
+}
+plan tests => 23;
+
+my $t = Test::Buildkit->new;
+my $dir = $t->dir;
+my $pki = $t->pki;
+my ($etcd, $peer, $port) = map { $t->port($_) } qw(etcd peer kube);
+my $url = "https://127.0.0.1:$port";
+my $admin = $t->token;
+
+$t->start('etcd', {}, 'etcd', '--data-dir', "$dir/etcd", '--unsafe-no-fsync',
+    '--listen-client-urls', "http://127.0.0.1:$etcd",
+    '--advertise-client-urls', "http://127.0.0.1:$etcd",
+    '--listen-peer-urls', "http://127.0.0.1:$peer",
+    '--initial-advertise-peer-urls', "http://127.0.0.1:$peer",
+    '--initial-cluster', "default=http://127.0.0.1:$peer");
+$t->write('admin.csv', "$admin,admin,1,\"system:masters\"\n");
+Oidc::_openssl('', 'genpkey', '-algorithm', 'RSA', '-pkeyopt',
+    'rsa_keygen_bits:2048', '-out', "$dir/sa.pem");
+my $kube = $t->start('kube', {}, 'kube-apiserver', '--etcd-servers',
+    "http://127.0.0.1:$etcd", '--bind-address', '127.0.0.1',
+    '--advertise-address', '127.0.0.1', '--endpoint-reconciler-type', 'none',
+    '--secure-port', $port, '--tls-cert-file', "$pki/gateway.pem",
+    '--tls-private-key-file', "$pki/gateway-key.pem", '--authorization-mode',
+    'RBAC', '--token-auth-file', "$dir/admin.csv",
+    '--service-account-issuer', $url, '--service-account-key-file',
+    "$dir/sa.pem", '--service-account-signing-key-file', "$dir/sa.pem",
+    '--service-cluster-ip-range', '10.0.0.0/24', '--cert-dir', "$dir/certs");
+$t->write('header', "Authorization: Bearer $admin\n");
+
+sub kube {
+    my ($method, $path, $body) = @_;
+    my $r = $t->run({ stdin => $body ? JSON->new->encode($body) : '' }, 'curl',
+        '-s', '--cacert', "$pki/gateway-ca.pem", '--noproxy', '*', '-X',
+        $method, '-H', "\@$dir/header", '-H', 'Content-Type: application/json',
+        $body ? ('--data-binary', '@-') : (), "$url$path");
+    return eval { JSON->new->decode($r->{out}) } // $r->{out};
+}
+
+$t->wait_for(sub { kube(GET => '/readyz') eq 'ok' }, 90, 'the API server');
+pass('it is ready');
+
+kube(POST => '/api/v1/namespaces', { metadata => { name => 'team' } });
+my $accounts = '/api/v1/namespaces/team/serviceaccounts';
+for my $name (qw(runner gateway nobody)) {
+    is(kube(POST => $accounts, { metadata => { name => $name } })
+        ->{metadata}{name}, $name, "account $name");
+}
+
+sub account_token {
+    my ($name, @audiences) = @_;
+    return kube(POST => "$accounts/$name/token", { spec => {
+        expirationSeconds => 3600, @audiences
+        ? (audiences => \@audiences) : () } })->{status}{token};
+}
+
+sub bind_role {
+    my ($role, %subject) = @_;
+    return kube(POST => '/apis/rbac.authorization.k8s.io/v1/'
+        . 'clusterrolebindings', { metadata => { name => $subject{name} =~
+        s/.*://r }, roleRef => { kind => 'ClusterRole', name => $role,
+        apiGroup => 'rbac.authorization.k8s.io' }, subjects => [\%subject] });
+}
+
+bind_role('system:auth-delegator', kind => 'ServiceAccount',
+    name => 'gateway', namespace => 'team');
+$t->write('own.token', account_token('gateway'));
+
+my $yaml = <<"E";
+tokenReview:
+  name: kube
+  server: "$url"
+  caFile: "$pki/gateway-ca.pem"
+  tokenFile: "$dir/own.token"
+  audiences: [builds]
+E
+my $p = Oidc::identify($t, $yaml);
+is($p->{first}, 'ready', 'the plugin');
+
+my $token = account_token('runner', 'builds');
+my $a = Oidc::ask($p, $token);
+my $name = 'system:serviceaccount:team:runner';
+is($a->{name}, "kube:$name", 'the name') or diag($a->{line});
+is($a->{source}, 'kube', 'the source');
+is($a->{claims}{username}, $name, 'username');
+is("$a->{claims}{namespace}/$a->{claims}{serviceaccount}", 'team/runner',
+    'namespace and serviceaccount');
+like($a->{claims}{uid} // '', qr/^[0-9a-f-]{36}$/, 'uid');
+ok((grep { $_ eq 'system:serviceaccounts:team' } @{$a->{claims}{groups}}),
+    'groups');
+my $claims = JSON->new->decode(decode_base64url((split /\./, $token)[1]));
+is($a->{until}, $claims->{exp} * 1000, 'as long as the token');
+
+# tokens that are not good
+for my $case ([account_token('runner', 'elsewhere'), 'another audience'],
+    [account_token('runner'), 'the API server\'s own audience'],
+    [$token =~ s/.{4}\z/AAAA/r, 'a wrong signature'])
+{
+    $a = Oidc::ask($p, $case->[0]);
+    like($a->{line}, qr/^401 TokenRefused kube does not take the token: ./,
+        $case->[1]) or diag($a->{line});
+}
+kube(DELETE => "$accounts/runner");
+ok(Oidc::ask($p, $token)->{ok}, 'an account that is deleted');
+# the API server remembers it for ten seconds as well, by its own clock
+$a = $t->wait_for(sub { Oidc::clock($p, 10_000); Oidc::ask($p, $token)
+    ->{reason} }, 30, 'the API server to forget the account');
+is($a, 'TokenRefused', 'is refused soon');
+
+# our own token is of no use
+$t->write('own.token', account_token('nobody'));
+my $other = account_token('gateway', 'builds');
+like(Oidc::ask($p, $other)->{line}, qr/^503 IssuerUnreachable .*status 403 /,
+    'an account that may not ask');
+$t->write('own.token', account_token('gateway'));
+ok(Oidc::ask($p, $other)->{ok}, 'until it may');
+is(Oidc::quit($p), 0, 'the end');
+
+# the same server as an issuer
+bind_role('system:service-account-issuer-discovery', kind => 'Group',
+    name => 'system:unauthenticated', apiGroup => 'rbac.authorization.k8s.io');
+$p = Oidc::identify($t, <<"E");
+issuers: [{name: cluster, issuer: "$url", audience: [builds],
+    caFile: "$pki/gateway-ca.pem", claims: {user: /kubernetes.io/namespace}}]
+E
+$a = $t->wait_for(sub { my $one = Oidc::ask($p, account_token('gateway',
+    'builds')); $one->{ok} && $one }, 15, 'its keys to be readable');
+is($a->{name}, 'cluster:team', 'a real issuer of OpenID Connect');
+is($a->{claims}{'kubernetes.io'}{serviceaccount}{name}, 'gateway',
+    'its claims');
+is(Oidc::ask($p, account_token('gateway'))->{reason}, 'WrongAudience',
+    'for another audience');

@@ -82,7 +82,7 @@ bk_allocation_show(const bk_args_t *args, const char *path)
 static int
 bk_allocation_print(const json_t *json)
 {
-    char         text[80], place[80];
+    char         text[80], place[200];
     size_t       i;
     bk_rows_t   *rows;
     const char  *value;
@@ -141,7 +141,7 @@ bk_allocation_history(const json_t *history)
 
     json_array_foreach(history, i, line) {
         bk_rows_add(rows, (const char *[]) {
-            bk_out_string(line, "time"), bk_out_string(line, "what"),
+            bk_out_string(line, "at"), bk_out_string(line, "what"),
             bk_out_string(line, "who"), bk_out_string(line, "text") });
     }
 

@@ -33,6 +33,7 @@ static void bk_wait_key(bk_wait_t *w);
 static int bk_wait_failed(bk_wait_t *w);
 static int bk_wait_again(const bk_wait_t *w, int rc);
 static int bk_wait_end(bk_wait_t *w, int rc);
+static void bk_wait_vain(bk_wait_t *w);
 static void bk_wait_give(bk_wait_t *w);
 static void bk_wait_why(bk_wait_t *w);
 static void bk_wait_waited(const bk_wait_t *w);
@@ -270,8 +271,6 @@ bk_wait_again(const bk_wait_t *w, int rc)
 static int
 bk_wait_end(bk_wait_t *w, int rc)
 {
-    char  took[32], place[80];
-
     bk_progress_end(&w->progress);
 
     if (rc == BK_EXIT_OK) {
@@ -283,15 +282,8 @@ bk_wait_end(bk_wait_t *w, int rc)
         bk_wait_give(w);
     }
 
-    if (rc == BK_EXIT_CAPACITY && w->answer
-        && w->r.exit != BK_EXIT_UNREACHABLE)
-    {
-        bk_why_place(w->answer, place, sizeof(place));
-        bk_progress_took(&w->progress, took, sizeof(took));
-        bk_out_error("no worker of pool %s became free within %s%s%s",
-                     w->pool, took, *place ? ": " : "", place);
-        bk_out_hint("the place is given back; wait longer with --wait, or "
-                    "look who has them: bkctl pools, bkctl allocations");
+    if (rc == BK_EXIT_CAPACITY && w->answer && !w->away) {
+        bk_wait_vain(w);
 
     } else {
         rc = bk_reply_complain(&w->r);
@@ -301,6 +293,28 @@ bk_wait_end(bk_wait_t *w, int rc)
     w->answer = NULL;
 
     return rc;
+}
+
+
+/* It had a place, to the end: how the workers were is the reason. */
+
+static void
+bk_wait_vain(bk_wait_t *w)
+{
+    char  took[32], place[200];
+
+    bk_why_place(w->answer, place, sizeof(place));
+    bk_progress_took(&w->progress, took, sizeof(took));
+    bk_progress_why(&w->progress, "%s", "");
+    json_object_del(w->answer, "position");
+    bk_wait_why(w);
+
+    bk_out_error("no worker of pool %s became free within %s%s%s%s%s",
+                 w->pool, took, *place ? ": " : "", place,
+                 w->progress.why[0] ? *place ? "; " : ": " : "",
+                 w->progress.why);
+    bk_out_hint("the place is given back; wait longer with --wait, or look "
+                "who has them: bkctl pools, bkctl allocations");
 }
 
 

@@ -100,6 +100,12 @@ bk_why_place(const json_t *answer, char *buf, size_t size)
         snprintf(buf, size, "place %lld, about %s", place, about);
     }
 
+    text = bk_out_string(answer, "waitsFor");
+
+    if (*text) {
+        snprintf(buf + strlen(buf), size - strlen(buf), ", %s", text);
+    }
+
     return buf;
 }
 
@@ -107,7 +113,7 @@ bk_why_place(const json_t *answer, char *buf, size_t size)
 int
 bk_why_queued(bk_progress_t *p, const json_t *answer)
 {
-    char  place[80];
+    char  place[200];
 
     if (*bk_why_place(answer, place, sizeof(place)) == '\0') {
         return 0;

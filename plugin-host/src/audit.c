@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "audit.h"
@@ -74,10 +75,19 @@ bk_audit_free(bk_audit_t **ap)
 static int
 bk_audit_open(const char *path, bk_err_t *err)
 {
-    int  fd;
+    int        fd;
+    const int  flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 
-    fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY
-              | O_NONBLOCK, 0640);
+    fd = open(path, flags | O_CREAT | O_EXCL, 0640);
+
+    if (fd != -1) {
+        /* our umask is stricter; one that was there keeps its mode */
+        (void) fchmod(fd, 0640);
+
+    } else if (errno == EEXIST) {
+        fd = open(path, flags);
+    }
+
     if (fd == -1) {
         bk_err_set(err, 500, "AuditFile", "cannot open the audit log %s: %s",
                    path, strerror(errno));

@@ -51,6 +51,7 @@ bk_stats_each(bk_core_t *core, bk_stat_pt fn, void *data)
     bk_stats_one(&out, "http_connections", "Open connections of clients.", "",
                  0, bk_httpd_connections(core->httpd));
     bk_httpd_counts(core->httpd, bk_stats_request, &out);
+    bk_stats_access(core, fn, data);
 }
 
 

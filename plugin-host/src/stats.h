@@ -9,5 +9,7 @@ void bk_stats_each(bk_core_t *core, bk_stat_pt fn, void *data);
 
 /* stats_report.c: what the gateways count */
 void bk_stats_reports(bk_core_t *core, bk_stat_pt fn, void *data);
+/* stats_access.c: who was let do what, how long it took */
+void bk_stats_access(bk_core_t *core, bk_stat_pt fn, void *data);
 
 #endif /* BK_STATS_H_INCLUDED */

@@ -25,10 +25,7 @@ mkdir $t->dir . '/reports' or die;
 my $nginx = $t->nginx($t->gateway_conf(stream =>
     "buildkit_report %%DIR%%/reports;\n",
     server => "buildkit_max_connections $MAX;\n"), workers => 2);
-my ($a, $b) = $t->wait_for(sub {
-    my @pids = $nginx->worker_pids;
-    return @pids == 2 && @pids;
-}, 5, 'two workers') ? $nginx->worker_pids : ();
+my ($a, $b) = $nginx->worker_pids;
 
 # some in both
 my %live;

@@ -23,7 +23,11 @@ $soak->run;
 $soak->say($soak->summary);
 diag sprintf '%7d %s', $soak->{texts}{$_}, $_ for sort keys %{$soak->{texts}};
 
-is(scalar $soak->faults, 0, 'no fault') or diag map { "$_\n" } $soak->faults;
+# the first one in the name: of a test elsewhere often nothing else is seen
+my @faults = $soak->faults;
+my ($first) = map { s/\n.*//sr } @faults;
+ok(!@faults, 'no fault' . (@faults ? ": $first" : ''))
+    or diag map { "$_\n" } @faults;
 
 cmp_ok($soak->count, '>=', $ENV{BK_SOAK_CONNECTIONS} // 1,
     $soak->count . ' connections');

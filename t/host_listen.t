@@ -55,7 +55,8 @@ for (split /\n/, $m->{body}) {
     if (/^# TYPE (\S+)/) { $type{$1}++; next }
     next if /^#/;
     push @strange, $_ if !/^([a-z_]+)(?:\{(?:[a-z]+="[^"\\]*",?)+\})?
-        \ -?[\d.e+-]+$/x || !$type{$1};
+        \ -?[\d.e+-]+$/x
+        || !($type{$1} || $type{$1 =~ s/_(?:bucket|sum|count)$//r});
 }
 is("@strange", '', 'nothing but Prometheus text');
 is(scalar(grep { $_ != 1 } values %type), 0, 'each TYPE once');

@@ -86,7 +86,8 @@ $t->wait_for(sub { state_of()->{asked} == 9 }, 5, 'both to be asked');
 close $never;
 $h->kill('TERM');
 like(answer($s), qr{^HTTP/1\.1 503 .*ShuttingDown}s, 'stopping: 503');
-is($h->stop, 0, 'stopped well');
+$t->wait_for(sub { !$t->alive($h->{proc}) }, 10, 'its end');
+is($h->{proc}{status}, 0, 'stopped well');
 is(() = $t->read($h->{proc}{log}) =~ /did not stop in time/, 0, 'in time');
 
 

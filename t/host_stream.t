@@ -82,4 +82,5 @@ $s = open_raw("GET $path?parts=0 HTTP/1.1\r\nHost: x\r\n\r\n");
 sysread $s, $text, 10;
 $h->kill('TERM');
 like(rest($s), qr/\r\n0\r\n\r\n\z/, 'stopping: a last part');
-is($h->stop, 0, 'stopped well');
+$t->wait_for(sub { !$t->alive($h->{proc}) }, 10, 'its end');
+is($h->{proc}{status}, 0, 'stopped well');

@@ -371,7 +371,12 @@ bk_host_stopped(const bk_host_t *h)
 static void
 bk_host_stats(const bk_host_t *h, bk_stat_pt fn, void *data)
 {
-    bk_stats_each(bk_inst(h)->core, fn, data);
+    bk_core_t  *core;
+
+    core = bk_inst(h)->core;
+
+    bk_stats_each(core, fn, data);
+    bk_plugins_stats(core->plugins, fn, data);
 }
 
 

@@ -61,6 +61,8 @@ bk_plugin_inst_t *bk_plugins_first(bk_plugins_t *ps);
 void bk_plugins_event(bk_plugins_t *ps, const bk_event_t *event);
 /* BK_EVENT_USE of a worker, where the model has it; data: bk_core_t */
 void bk_plugins_use(bk_str_t pool, bk_str_t worker, void *data);
+/* the numbers that plugins have of their own */
+void bk_plugins_stats(bk_plugins_t *ps, bk_stat_pt fn, void *data);
 int bk_plugins_want(const void *owner, bk_str_t pool, bk_str_t name,
     int wanted, bk_err_t *err);
 

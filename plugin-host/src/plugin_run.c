@@ -277,6 +277,22 @@ bk_plugins_use(bk_str_t pool, bk_str_t worker, void *data)
 }
 
 
+void
+bk_plugins_stats(bk_plugins_t *ps, bk_stat_pt fn, void *data)
+{
+    uint64_t           since;
+    bk_plugin_inst_t  *p;
+
+    for (p = ps->first; p != NULL; p = p->next) {
+        if (p->started && !p->stopped && p->p.stats != NULL) {
+            since = bk_host_monotonic_ms();
+            p->p.stats(p->ctx, fn, data);
+            bk_host_slow(p->label, "stats", since);
+        }
+    }
+}
+
+
 int
 bk_plugins_want(const void *owner, bk_str_t pool, bk_str_t name, int wanted,
     bk_err_t *err)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "metrics.h"
 
 
 #define BK_FAILURES_MAX  3
@@ -250,6 +251,7 @@ bk_call_fail(bk_call_t **call, const bk_err_t *err)
                        strcmp(err->reason, "ShuttingDown") == 0 ? "2" : "5");
     }
 
+    bk_metrics_refused(c->a->metrics, err->reason);
     h->http_fail(c->r, err);
     c->r = NULL;
 

@@ -13,6 +13,7 @@
 
 #include "allocator.h"
 #include "backup.h"
+#include "metrics.h"
 
 
 #define BK_PRUNE_EVERY  BK_HOUR
@@ -57,8 +58,8 @@ static const bk_option_t  bk_allocator_options[] = {
       "percent of disk or inodes in use: such a worker gets nothing; 0: any" },
     { "loadLimit", BK_OPTION_INTEGER, "125",
       "percent of the mean load that a cache key's own worker may have" },
-    { "keep", BK_OPTION_DURATION, "168h",
-      "how long the journal keeps ended allocations" },
+    { "history", BK_OPTION_DURATION, "720h",
+      "how long the journal keeps ended allocations and what they did" },
     { NULL, 0, NULL, NULL }
 };
 
@@ -74,7 +75,8 @@ static bk_plugin_t  bk_allocator_plugin = {
     .start = bk_allocator_start,
     .stop = bk_allocator_stop,
     .destroy = bk_allocator_destroy,
-    .event = bk_allocator_event
+    .event = bk_allocator_event,
+    .stats = bk_metrics_stats
 };
 
 BK_PLUGIN(bk_allocator_plugin)
@@ -132,7 +134,7 @@ bk_allocator_configure(void *ctx, const char *key, const char *value,
         { "agingAfter", &a->aging_ms },
         { "diskLimit", &a->disk_percent },
         { "loadLimit", &a->load_percent },
-        { "keep", &a->keep_ms }
+        { "history", &a->keep_ms }
     };
 
     n = strtoull(value, NULL, 10);
@@ -199,6 +201,7 @@ bk_allocator_start(void *ctx, bk_err_t *err)
 
     a->queue = bk_queue_new(a->aging_ms);
     a->records = bk_records_new(a->queue);
+    a->metrics = bk_metrics_new();
 
     a->kick = h->timer_new(h, bk_allocator_kicked, a);
     a->flush = h->timer_new(h, bk_allocator_flush, a);
@@ -338,6 +341,7 @@ bk_allocator_destroy(void *ctx)
     bk_drain_free(a);
     bk_records_free(&a->records);
     bk_queue_free(&a->queue);
+    bk_metrics_free(&a->metrics);
 
     free(a->places);
     free(a->seats);

@@ -237,6 +237,7 @@ struct bk_allocator_s {
     const bk_host_t       *host;
     bk_journal_t          *journal;
     struct bk_backup_s    *backup;
+    struct bk_metrics_s   *metrics;
     bk_queue_t            *queue;
     bk_records_t          *records;
 

@@ -139,6 +139,7 @@ typedef struct {
     double    seconds;          /* the sum of the times */
     uint64_t  failures;         /* changes that were not written */
     size_t    waiting;          /* changes under way now */
+    int       damaged;          /* nothing is written any more */
 } bk_journal_stats_t;
 
 void bk_journal_stats(bk_journal_t *j, bk_journal_stats_t *out);

@@ -63,4 +63,5 @@ bk_journal_stats(bk_journal_t *j, bk_journal_stats_t *out)
     (void) pthread_mutex_unlock(&j->lock);
 
     out->waiting = j->nops;
+    out->damaged = __atomic_load_n(&j->damaged, __ATOMIC_RELAXED);
 }

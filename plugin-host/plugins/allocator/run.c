@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "metrics.h"
 
 
 #define BK_RUN_MS  10
@@ -87,15 +88,18 @@ bk_run_take(bk_allocator_t *a, bk_ask_t *ask, const bk_pick_t *p,
 {
     int               known;
     bk_err_t          err;
+    uint64_t          waited;
     bk_record_t      *rec;
     const bk_host_t  *h;
 
     h = a->host;
     rec = ask->rec;
 
+    waited = now > ask->entry.since_ms ? now - ask->entry.since_ms : 0;
+
     a->stats.placed++;
-    a->stats.waited_ms += now > ask->entry.since_ms
-                          ? now - ask->entry.since_ms : 0;
+    a->stats.waited_ms += waited;
+    bk_metrics_waited(a->metrics, rec->home->name, waited);
 
     if (ask->cache_key != NULL) {
         a->stats.affinity_hits += p->home != 0;

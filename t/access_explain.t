@@ -8,9 +8,10 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Access;
+use JSON ();
 use Test::Buildkit;
 
-plan tests => 20;
+plan tests => 22;
 
 my $t = Test::Buildkit->new;
 my $h = Access::host($t, <<'E');
@@ -20,6 +21,10 @@ access:
     - name: main
       match: [{claim: repository, values: [octo/secret]}, {claim: ref, pattern: "refs/heads/main"}]
       pools: ["default/*"]
+      maxTtl: 90m
+      concurrency: 3
+      priority: -1
+      untrusted: true
     - {name: forks, match: [{claim: fork, values: ["true"]}], deny: true, pools: ["default/*"]}
     - {name: rest, match: [{claim: team, values: [a]}], verbs: [list]}
   pools:
@@ -40,6 +45,8 @@ ok($e->{allowed}, 'allowed');
 is_deeply([@$e{qw(rule verb pool identity source error)}],
     ['main', 'allocate', 'default/one', 'who:ann', 'who', ''],
     'by which rule; who asks for what');
+is_deeply([@$e{qw(maxTtl concurrency priority untrusted)}],
+    ['1h30m', 3, -1, JSON::true], 'and what comes with it');
 is_deeply($e->{claims}, \%main, 'with these claims');
 is_deeply([map { $_->{rule} } @{$e->{rules}}], [qw(lab main forks rest)],
     'every rule, in order');
@@ -54,6 +61,7 @@ is("$e->{rule} $e->{pool} $e->{verb}", 'forks default/one wake',
     'a pool of the default namespace; another verb');
 ok(!$e->{allowed}, 'refused');
 like($e->{error}, qr/rule forks refuses it/, 'as the API would say it');
+is($e->{maxTtl}, undef, 'which brings nothing');
 is(rule($e, 'main')->{why}, 'claim "ref" is "x", which does not match',
     'what was seen');
 is(ask(\%main, 'pool=one&namespace=ci')->{json}{pool}, 'ci/one', 'a namespace');

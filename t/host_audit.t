@@ -81,16 +81,20 @@ as({ r => 'a' }, GET => 'allocations');
 as({ r => 'a' }, GET => 'explain?pool=one');
 $h->request(GET => '/healthz');
 is(() = lines(), $n + 1, 'a look has none');
-is(as({ r => 'a' }, GET => 'allocations/' . 'x' x 43)->{status}, 404, 'a path');
+is(as({ r => 'a' }, GET => 'allocations/' . 'x' x 43)->{status}, 404,
+    'a look for nothing');
+is(() = lines(), $n + 1, 'has none either');
+is(as({ r => 'c' }, GET => 'allocations/' . 'x' x 43)->{status}, 403,
+    'a refused one');
 is(last_line()->{request}, 'GET /api/v1/allocations/*',
-    'is not written: it may be a token');
+    'has one, without the path: there may be a token in it');
 
 # numbers
 my $m = $t->http('127.0.0.1:' . $t->port('metrics'), GET => '/metrics')->{body};
 like($m, $_, 'metrics') for
     qr/^buildkit_gateway_access_decisions_total\{rule="one",outcome="allowed"\} 3$/m,
     qr/^buildkit_gateway_access_decisions_total\{rule="closed",outcome="refused"\} 1$/m,
-    qr/^buildkit_gateway_access_decisions_total\{rule="none",outcome="refused"\} 1$/m,
+    qr/^buildkit_gateway_access_decisions_total\{rule="none",outcome="refused"\} 2$/m,
     qr/^buildkit_gateway_identities_total\{outcome="unknown"\} 1$/m,
     qr/^buildkit_gateway_identities_total\{outcome="failed"\} 1$/m,
     qr/^buildkit_gateway_audit_lines_total\{outcome="lost"\} 0$/m,

@@ -71,7 +71,7 @@ int bk_access_any(const bk_access_t *a, const bk_who_t *who, int verb,
 /*
  * What each rule said, in order: {"allowed", "rule", "error", "verb", "pool",
  * "identity", "source", "claims", "rules": [{"rule", "pool", "matches",
- * "decides", "why"}]}.  full: also what a rule would have wanted, which is
+ * "decides", "why"}]}, and what the rule grants ("maxTtl", ...).  full: also what a rule would have wanted, which is
  * for operators: it names what others have.  The caller frees.
  */
 json_t *bk_access_explain(const bk_access_t *a, const bk_who_t *who, int verb,

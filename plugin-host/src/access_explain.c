@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "access_int.h"
+#include "duration.h"
 
 
+static void bk_explain_grant(json_t *o, const bk_decision_t *d);
 static void bk_explain_one(const bk_access_t *a, const bk_rule_t *r,
     const bk_who_t *who, int verb, bk_str_t pool, const bk_rule_t **decides,
     int full, json_t *list);
@@ -69,7 +71,37 @@ bk_access_explain(const bk_access_t *a, const bk_who_t *who, int verb,
                   who->name, "source", who->source, "claims", who->claims,
                   "rules", list);
 
+    if (o != NULL && rc == 0) {
+        bk_explain_grant(o, &d);
+    }
+
     return o;
+}
+
+
+/* What comes with it, where it is not as usual. */
+
+static void
+bk_explain_grant(json_t *o, const bk_decision_t *d)
+{
+    char  ttl[48];
+
+    if (d->max_ttl_ms != 0) {
+        bk_duration_format(d->max_ttl_ms, ttl, sizeof(ttl));
+        json_object_set_new(o, "maxTtl", json_string(ttl));
+    }
+
+    if (d->concurrency != 0) {
+        json_object_set_new(o, "concurrency", json_integer(d->concurrency));
+    }
+
+    if (d->priority != 0) {
+        json_object_set_new(o, "priority", json_integer(d->priority));
+    }
+
+    if (d->untrusted) {
+        json_object_set_new(o, "untrusted", json_true());
+    }
 }
 
 

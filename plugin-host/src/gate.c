@@ -330,32 +330,31 @@ bk_gate_count(bk_gate_t *g, bk_str_t rule, int allowed)
 }
 
 
-/*
- * A look that was allowed is no line: there are very many, and they change
- * nothing.
- */
+/* A look that was not refused has no line: there are very many, and they
+ * change nothing. */
 
 static void
 bk_gate_answered(void *caller, int status, const char *reason)
 {
+    int           refused = status == 401 || status == 403;
     json_t       *line;
+    const char   *method;
     bk_caller_t  *c = caller;
 
+    method = bk_httpd_method(c->request);
+
     if (c->gate->core->audit == NULL || c->audited
-        || (status < 400
-            && (c->verb == BK_VERB_LIST || c->verb == BK_VERB_ANY
-                || strcmp(bk_httpd_method(c->request), "GET") == 0
-                || strcmp(bk_httpd_method(c->request), "HEAD") == 0)))
+        || (!refused && (strcmp(method, "GET") == 0
+                         || strcmp(method, "HEAD") == 0)))
     {
         return;
     }
 
     line = bk_gate_line(c, c->request,
                         c->verb == BK_VERB_ANY ? "ask"
-                                                   : bk_verb_name(c->verb),
-                        status < 400 ? "done"
-                        : status == 401 || status == 403 ? "refused"
-                                                         : "failed");
+                                               : bk_verb_name(c->verb),
+                        status < 400 ? "done" : refused ? "refused"
+                                                        : "failed");
     json_object_set_new(line, "status", json_integer(status));
     bk_gate_line_str(line, "reason", reason);
     bk_audit_write(c->gate->core->audit, line);

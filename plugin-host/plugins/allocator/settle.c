@@ -120,10 +120,14 @@ bk_settle_put(bk_allocator_t *a, bk_record_t *rec)
     placed = rec->seat != NULL && !rec->placing;
     found = h->alloc_find(h, rec->hash, &info) == 0;
 
-    if (found && (info.state >= BK_ALLOC_EXPIRED || !placed
-                  || info.worker.len > 0))
-    {
-        return info.state >= BK_ALLOC_EXPIRED ? -1 : 0;
+    if (found && info.state >= BK_ALLOC_EXPIRED) {
+        return -1;
+    }
+
+    /* one that the table still had is put again: the snapshot counts it */
+
+    if (found && rec->modelled && (!placed || info.worker.len > 0)) {
+        return 0;
     }
 
     if (found) {
@@ -163,7 +167,7 @@ bk_settle_put(bk_allocator_t *a, bk_record_t *rec)
         return -1;
     }
 
-    if (!found) {
+    if (!rec->modelled) {
         bk_allocator_owner(a, rec);
     }
 

@@ -44,6 +44,7 @@ pools:
 END
 my $host = $t->host(<<'END');
 state: %%DIR%%/state
+reports: %%DIR%%/reports
 table: {path: %%DIR%%/buildkit.table, allocations: 100, workers: 16, pools: 8}
 api: {listen: ["unix:%%DIR%%/api.sock"]}
 gateway: {endpoint: "tcp://localhost:1"}

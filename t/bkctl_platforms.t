@@ -29,6 +29,7 @@ $t->write('static.yaml', "pools:\n  - name: default/demo\n    workers:\n"
     . " tlsName: w$_.tls, arch: $arch[$_]}\n" } 0 .. 2));
 my $host = $t->host(<<'END');
 state: %%DIR%%/state
+reports: %%DIR%%/reports
 table: {path: %%DIR%%/buildkit.table, allocations: 100, workers: 16, pools: 8}
 api: {listen: ["unix:%%DIR%%/api.sock"]}
 gateway: {endpoint: "tcp://localhost:%%PORT:gw%%"}

@@ -23,6 +23,8 @@
 
 
 #define BK_SESSION_RELEASE_MS  5000
+#define BK_SESSION_PATIENCE    15000    /* for an API that is not there */
+#define BK_SESSION_PAUSE       300
 #define BK_SESSION_OUTPUT_MAX  8192
 
 
@@ -35,6 +37,7 @@ static void bk_session_exec(bk_session_t *s, char *const *argv, int out,
 static int bk_session_wait(bk_session_t *s, unsigned timeout_ms);
 static int bk_session_due(bk_session_t *s, uint64_t *next);
 static void bk_session_end(bk_node_t *node);
+static void bk_session_release(bk_node_t *node, bk_api_reply_t *r);
 
 
 int
@@ -434,10 +437,9 @@ bk_session_end(bk_node_t *node)
     bk_api_reply_t  r;
 
     if (node->answer) {
-        if (bk_alloc_release(&node->args,
-                             bk_out_string(node->answer, "token"),
-                             BK_SESSION_RELEASE_MS, &r)
-            != BK_EXIT_OK && r.status != 410 && r.status != 404
+        bk_session_release(node, &r);
+
+        if (r.exit != BK_EXIT_OK && r.status != 410 && r.status != 404
             && bk_renewal_left(node) != 0)
         {
             bk_out_note("bkctl: warning: the allocation %s was not released: "
@@ -451,5 +453,48 @@ bk_session_end(bk_node_t *node)
 
     if (node->dir[0]) {
         bk_creds_remove(node->dir);
+    }
+}
+
+
+/*
+ * An API that restarts just now gets some time: others wait for the worker.
+ * A signal ends that.
+ */
+
+static void
+bk_session_release(bk_node_t *node, bk_api_reply_t *r)
+{
+    int            said;
+    uint64_t       end;
+    bk_session_t  *s = node->s;
+    struct pollfd  pfd = { .fd = s->sigfd, .events = POLLIN };
+
+    said = 0;
+    end = bk_now_ms() + BK_SESSION_PATIENCE;
+
+    for ( ;; ) {
+        bk_alloc_release(&node->args, bk_out_string(node->answer, "token"),
+                         BK_SESSION_RELEASE_MS, r);
+
+        if (r->exit == BK_EXIT_OK || r->again == BK_AGAIN_NEVER
+            || bk_now_ms() >= end)
+        {
+            return;
+        }
+
+        if (!said) {
+            said = 1;
+            bk_out_note("bkctl: the API does not answer (%s), trying again "
+                        "to release the allocation %s", r->why, node->id);
+        }
+
+        if (poll(&pfd, 1, BK_SESSION_PAUSE) > 0
+            && bk_signals_take(s->sigfd) != 0)
+        {
+            return;
+        }
+
+        bk_reply_free(r);
     }
 }

@@ -352,6 +352,7 @@ void bk_pick(bk_allocator_t *a, bk_home_t *home, const char *arch,
     const char *cache_key, int untrusted, bk_pick_t *p);
 /* -1: there is no worker that could ever take it */
 int bk_pick_possible(bk_allocator_t *a, const bk_call_t *c, bk_err_t *err);
+int bk_pick_broken(bk_allocator_t *a, const bk_record_t *rec, bk_err_t *err);
 
 /* allocate.c: calls */
 void bk_allocate_http(bk_request_t *r, const bk_request_info_t *info,
@@ -404,8 +405,10 @@ void bk_lease_sweep(void *data);
 
 /* answer.c: 200 with all that the caller needs */
 void bk_answer(bk_call_t *c, int state);
-/* position, estimate and what it waits for: of one that is queued */
+/* of one that is queued: position and estimate; what it waits for, which is
+ * a look at all workers of the pool */
 void bk_answer_queue(bk_allocator_t *a, bk_record_t *rec, bk_buf_t *b);
+void bk_answer_waits(bk_allocator_t *a, bk_record_t *rec, bk_buf_t *b);
 
 /* routes.c: which request goes where; lookup and release */
 int bk_routes_add(bk_allocator_t *a, bk_err_t *err);

@@ -11,6 +11,8 @@
 static void bk_answer_endpoints(bk_call_t *c, bk_buf_t *b);
 static void bk_answer_new(bk_call_t *c, int state, bk_buf_t *b);
 static void bk_answer_old(bk_call_t *c, int state, bk_buf_t *b);
+static void bk_answer_count(char *text, size_t size, unsigned n,
+    const char *what);
 static void bk_answer_certs(bk_call_t *c, int state, bk_buf_t *b);
 
 
@@ -92,6 +94,7 @@ bk_answer_new(bk_call_t *c, int state, bk_buf_t *b)
 
     if (rec->seat == NULL) {
         bk_answer_queue(c->a, rec, b);
+        bk_answer_waits(c->a, rec, b);
     }
 
     bk_buf_str(b, "poolName", c->pool);
@@ -158,7 +161,6 @@ bk_answer_endpoints(bk_call_t *c, bk_buf_t *b)
 void
 bk_answer_queue(bk_allocator_t *a, bk_record_t *rec, bk_buf_t *b)
 {
-    char      text[128];
     size_t    position;
     uint64_t  now, seconds;
 
@@ -176,13 +178,62 @@ bk_answer_queue(bk_allocator_t *a, bk_record_t *rec, bk_buf_t *b)
         bk_buf_number(b, "estimate", seconds);
     }
 
-    if (bk_queue_user_limit(rec->user) > 0
-        && bk_queue_user_live(rec->user) >= bk_queue_user_limit(rec->user))
+}
+
+
+/* What would have to happen for it to get a worker. */
+
+void
+bk_answer_waits(bk_allocator_t *a, bk_record_t *rec, bk_buf_t *b)
+{
+    char              text[BK_TABLE_MESSAGE_LEN + BK_TABLE_NAME_LEN + 256];
+    bk_ask_t         *ask;
+    bk_pick_t         p;
+    bk_queue_user_t  *u;
+
+    ask = rec->ask;
+    u = rec->user;
+
+    if (ask == NULL || ask->entry.class == NULL) {
+        return;
+    }
+
+    if (bk_queue_user_limit(u) > 0
+        && bk_queue_user_live(u) >= bk_queue_user_limit(u))
     {
-        (void) snprintf(text, sizeof(text), "rule %.64s allows %u at a time",
-                        bk_queue_user_rule(rec->user),
-                        bk_queue_user_limit(rec->user));
+        (void) snprintf(text, sizeof(text), "rule %s allows %u at a time",
+                        bk_queue_user_rule(u), bk_queue_user_limit(u));
         bk_buf_str(b, "waitsFor", text);
+        return;
+    }
+
+    bk_pick(a, rec->home, ask->arch, ask->cache_key, rec->untrusted, &p);
+
+    (void) snprintf(text, sizeof(text), "a worker: %u of %u allocated",
+                    p.why.busy, p.why.total);
+    bk_answer_count(text, sizeof(text), p.why.other_arch, "of another arch");
+    bk_answer_count(text, sizeof(text), p.why.trust, "of the other trust");
+    bk_answer_count(text, sizeof(text), p.why.drained, "drained");
+    bk_answer_count(text, sizeof(text), p.why.full, "with a full disk");
+    bk_answer_count(text, sizeof(text), p.why.failed, "failed");
+
+    if (p.why.failed > 0 && p.failed[0] != '\0') {
+        (void) snprintf(text + strlen(text), sizeof(text) - strlen(text),
+                        " (%s: %s)", p.failed, p.message);
+    }
+
+    bk_buf_str(b, "waitsFor", text);
+}
+
+
+static void
+bk_answer_count(char *text, size_t size, unsigned n, const char *what)
+{
+    size_t  len;
+
+    if (n > 0) {
+        len = strlen(text);
+        (void) snprintf(text + len, size - len, ", %u %s", n, what);
     }
 }
 
@@ -213,6 +264,7 @@ bk_answer_old(bk_call_t *c, int state, bk_buf_t *b)
 
     if (rec->seat == NULL) {
         bk_answer_queue(c->a, rec, b);
+        bk_answer_waits(c->a, rec, b);
 
     } else {
         bk_buf_time(b, "expiresAt", rec->expires_ms);
@@ -251,6 +303,7 @@ bk_answer_certs(bk_call_t *c, int state, bk_buf_t *b)
 
     if (c->rec->seat == NULL) {
         bk_answer_queue(c->a, c->rec, b);
+        bk_answer_waits(c->a, c->rec, b);
 
     } else {
         bk_buf_time(b, "expiresAt", c->rec->expires_ms);

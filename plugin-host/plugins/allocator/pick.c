@@ -178,3 +178,29 @@ bk_pick_possible(bk_allocator_t *a, const bk_call_t *c, bk_err_t *err)
 
     return 0;
 }
+
+
+/* -1: all that could take it have failed, so to be in the queue is no help. */
+
+int
+bk_pick_broken(bk_allocator_t *a, const bk_record_t *rec, bk_err_t *err)
+{
+    bk_pick_t        p;
+    const bk_ask_t  *ask;
+
+    ask = rec->ask;
+
+    bk_pick(a, rec->home, ask->arch, ask->cache_key, rec->untrusted, &p);
+
+    if (p.seat != NULL || p.why.failed == 0
+        || p.why.failed + p.why.other_arch + p.why.trust < p.why.total)
+    {
+        return 0;
+    }
+
+    return bk_fail(err, 503, "WorkerFailed",
+                   "look at the worker's log; bkctl workers shows its state",
+                   "no worker of pool %s can be used: of %u, %u failed "
+                   "(%s: %s)", rec->home->name, p.why.total, p.why.failed,
+                   p.failed, p.message);
+}

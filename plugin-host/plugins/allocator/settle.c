@@ -14,13 +14,15 @@
 #include "allocator.h"
 
 
-#define BK_BACK_MAX     3
+#define BK_BACK_MAX     3       /* workers that fail under one */
 #define BK_BACK_RETRY   BK_SECOND
 
 
 static int bk_settle_put(bk_allocator_t *a, bk_record_t *rec);
-static int bk_settle_state(bk_allocator_t *a, const bk_record_t *rec);
-static void bk_settle_back(bk_allocator_t *a, bk_record_t *rec);
+static int bk_settle_state(bk_allocator_t *a, const bk_record_t *rec,
+    char *why, size_t size);
+static void bk_settle_back(bk_allocator_t *a, bk_record_t *rec,
+    const char *why);
 static void bk_settle_refused(bk_allocator_t *a, bk_record_t *rec,
     const bk_err_t *err);
 static void bk_settle_look(bk_allocator_t *a, bk_record_t *rec);
@@ -77,7 +79,7 @@ bk_settle_placed(void *data, const bk_err_t *err)
 
     } else {
         a->host->log(a->host, BK_LOG_ERROR, "%s; trying again", err->text);
-        bk_settle_back(a, rec);
+        bk_settle_back(a, rec, NULL);
 
         if (!a->stopping) {
             a->host->timer_set(a->kick, BK_BACK_RETRY);
@@ -111,6 +113,7 @@ static int
 bk_settle_put(bk_allocator_t *a, bk_record_t *rec)
 {
     int               placed, found;
+    char              why[BK_TABLE_MESSAGE_LEN];
     uint8_t           key_hash[BK_TABLE_HASH_LEN];
     bk_err_t          err;
     bk_alloc_info_t   info;
@@ -130,7 +133,7 @@ bk_settle_put(bk_allocator_t *a, bk_record_t *rec)
         return 0;
     }
 
-    if (found) {
+    if (found && rec->modelled) {
         memcpy(key_hash, info.key_hash, sizeof(key_hash));
 
     } else {
@@ -144,17 +147,18 @@ bk_settle_put(bk_allocator_t *a, bk_record_t *rec)
         .worker = placed ? bk_str(rec->seat->name) : BK_STR(""),
         .expires_ms = placed ? rec->expires_ms
                              : rec->created_ms + BK_QUEUE_MAX,
-        .state = placed ? bk_settle_state(a, rec) : BK_ALLOC_QUEUED
+        .state = placed ? bk_settle_state(a, rec, why, sizeof(why))
+                        : BK_ALLOC_QUEUED
     };
 
     if (info.state == BK_ALLOC_FREE) {
-        bk_settle_back(a, rec);
+        bk_settle_back(a, rec, why[0] == '\0' ? NULL : why);
         return -1;
     }
 
     if (h->alloc_put(h, &info, &err) != 0) {
         if (placed && err.code != 503) {
-            bk_settle_back(a, rec);
+            bk_settle_back(a, rec, err.text);
 
         } else {
             bk_settle_refused(a, rec, &err);
@@ -183,18 +187,25 @@ bk_settle_put(bk_allocator_t *a, bk_record_t *rec)
 }
 
 
-/* FREE: its worker cannot have it any more. */
+/* FREE: its worker cannot have it any more; why: for it failed. */
 
 static int
-bk_settle_state(bk_allocator_t *a, const bk_record_t *rec)
+bk_settle_state(bk_allocator_t *a, const bk_record_t *rec, char *why,
+    size_t size)
 {
     bk_worker_info_t  worker;
 
+    why[0] = '\0';
+
     if (rec->seat->drained
         || a->host->worker_find(a->host, bk_str(rec->home->name),
-                                bk_str(rec->seat->name), &worker) != 0
-        || worker.state == BK_WORKER_FAILED)
+                                bk_str(rec->seat->name), &worker) != 0)
     {
+        return BK_ALLOC_FREE;
+    }
+
+    if (worker.state == BK_WORKER_FAILED) {
+        bk_str_copy(why, size, worker.message);
         return BK_ALLOC_FREE;
     }
 
@@ -203,20 +214,25 @@ bk_settle_state(bk_allocator_t *a, const bk_record_t *rec)
 }
 
 
-/* Its worker went away before it was there: in the queue again, first. */
+/*
+ * Its worker went away, or failed, before it was there: in the queue again,
+ * in its place.
+ */
 
 static void
-bk_settle_back(bk_allocator_t *a, bk_record_t *rec)
+bk_settle_back(bk_allocator_t *a, bk_record_t *rec, const char *why)
 {
     bk_err_t   err;
     bk_ask_t  *ask;
 
     ask = rec->ask;
 
-    if (++ask->backs > BK_BACK_MAX) {
-        (void) bk_fail(&err, 503, "WorkerFailed", "try again",
-                       "%d workers of pool %s went away while they were "
-                       "given out", ask->backs, rec->home->name);
+    if (why != NULL && ++ask->backs >= BK_BACK_MAX) {
+        (void) bk_fail(&err, 503, "WorkerFailed",
+                       "look at the worker's log; bkctl workers shows its "
+                       "state",
+                       "no worker of pool %s could be used: %s",
+                       rec->home->name, why);
         bk_settle_refused(a, rec, &err);
         return;
     }
@@ -268,6 +284,7 @@ bk_settle_refused(bk_allocator_t *a, bk_record_t *rec, const bk_err_t *err)
 static void
 bk_settle_look(bk_allocator_t *a, bk_record_t *rec)
 {
+    bk_err_t          err;
     bk_call_t        *c;
     bk_alloc_info_t   info;
 
@@ -297,6 +314,13 @@ bk_settle_look(bk_allocator_t *a, bk_record_t *rec)
 
     if (rec->answered) {
         bk_answer(c, info.state);
+        return;
+    }
+
+    if (rec->seat == NULL && bk_pick_broken(a, rec, &err) != 0) {
+        bk_call_fail(&c, &err);
+        bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED, "no worker works",
+                         NULL, NULL);
         return;
     }
 

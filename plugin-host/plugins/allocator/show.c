@@ -23,6 +23,7 @@ bk_show_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     bk_err_t          err;
     bk_row_t          row;
     bk_count_t        count;
+    bk_record_t      *rec;
     const bk_host_t  *h;
 
     h = a->host;
@@ -44,6 +45,12 @@ bk_show_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     lines = b;
 
     bk_show_members(a, &row, &b);
+    rec = bk_record_find(a->records, hash);
+
+    if (rec != NULL) {
+        bk_answer_waits(a, rec, &b);
+    }
+
     bk_buf_number(&b, "connections",
                   bk_ending_count(a, bk_token_id(hash, id), &count));
 

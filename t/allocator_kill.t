@@ -103,8 +103,11 @@ $t->run('sqlite3', $t->dir . '/state/journal.db', "UPDATE allocations SET "
 $host->restart;
 like lookup($token)->{json}{error}, qr/expired at/,
     'expired meanwhile';
-is((journal($t, "SELECT state FROM allocations WHERE hex(token_hash) LIKE "
-    . "'$id%'"))[0]{state}, 'expired', 'and the journal says so');
+$t->wait_for(sub {
+    (journal($t, "SELECT state FROM allocations WHERE hex(token_hash) LIKE "
+        . "'$id%'"))[0]{state} eq 'expired'
+}, 10, 'the journal to hear of it');
+pass 'and the journal says so';
 
 
 sub lookup {

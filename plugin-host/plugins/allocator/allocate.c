@@ -213,6 +213,7 @@ bk_call_gone(bk_request_t *r, void *data)
         bk_settle_rest(a, rec);
 
     } else {
+        a->stats.gave_up += rec->seat == NULL;
         bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED, "caller went away",
                          NULL, NULL);
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
-# Plugin oidc: tokens that are not good.  Each is refused for the right
-# reason, in a text without the token; what is tampered with never gets in.
+# Plugin oidc: tokens of a wrong form, with a wrong signature or algorithm.
+# Each is refused for the right reason, in a text without the token.
 
 use strict;
 use warnings;
@@ -33,7 +33,6 @@ issuers:
     algorithms: [ES256]
 E
 
-my $now = time;
 my $good = $main->token('ES256', {});
 my ($head, $payload, $sig) = split /\./, $good;
 my $pem = $t->run('openssl', 'pkey', '-in', $main->{keys}{RS256}{file},
@@ -55,7 +54,7 @@ sub faked {
         ? $with->($text =~ s/\.\z//r) : $with);
 }
 
-my $claims = qq("iss":"$iss","aud":"builds","exp":@{[$now + 99]});
+my $claims = qq("iss":"$iss","aud":"builds","exp":@{[time + 99]});
 my $deep = qq({$claims,"sub":"s","x":) . '[' x 40 . ']' x 40 . '}';
 my @cases = (
     ['another signature', "$head.$payload." . (split /\./,
@@ -92,29 +91,6 @@ my @cases = (
     ['jku and jwk of somebody', $other->token('ES384', { iss => $iss }, {
         jku => $other->url . '/jwks', jwk => $other->{keys}{ES384}{jwk},
         x5u => $other->url, kid => 'ES384' }), 'BadSignature'],
-    ['expired', made('ES256', undef, { exp => $now - 300 }), 'TokenExpired'],
-    ['by more than the leeway', made('ES256', undef, { exp => $now - 31 }),
-        'TokenExpired'],
-    ['not by more', made('ES256', undef, { exp => $now - 5 }), 'ok'],
-    ['no exp', made('ES256', undef, { exp => undef }), 'TokenMalformed'],
-    ['a text as exp', made('ES256', undef, { exp => "$now" }),
-        'TokenMalformed'],
-    ['exp of 1e300', made('ES256', undef, { exp => 1e300 }),
-        'TokenMalformed'],
-    ['exp is negative', made('ES256', undef, { exp => -1 }),
-        'TokenMalformed'],
-    ['issued in the future', made('ES256', undef, { iat => $now + 600 }),
-        'TokenNotYetValid'],
-    ['not valid yet', made('ES256', undef, { nbf => $now + 600 }),
-        'TokenNotYetValid'],
-    ['wrong audience', made('ES256', undef, { aud => 'nobody' }),
-        'WrongAudience'],
-    ['a longer audience', made('ES256', undef, { aud => "builds2" }),
-        'WrongAudience'],
-    ['no audience', made('ES256', undef, { aud => undef }), 'WrongAudience'],
-    ['audiences that are none', made('ES256', undef, { aud => [7, []] }),
-        'WrongAudience'],
-    ['no subject', made('ES256', undef, { sub => '' }), 'TokenMalformed'],
     ['nested JSON', made('ES256', undef, $deep), 'TokenMalformed'],
     ['a key twice', made('ES256', undef, qq({$claims,"sub":"a","sub":"b"})),
         'TokenMalformed'],
@@ -127,17 +103,15 @@ my @cases = (
     ['another alphabet', "$head.$payload+/.$sig", 'TokenMalformed'],
     ['a blank', "$head.$payload .$sig", 'TokenMalformed'],
     ['1 MiB of it', "$head." . 'A' x 1048576 . ".$sig", 'TokenTooLong'],
+    ['a PSS salt of 20 bytes', faked({ alg => 'PS256', kid => 'PS256' },
+        sub { Oidc::_openssl($_[0], qw(dgst -sha256 -sign),
+        $main->{keys}{PS256}{file}, qw(-sigopt rsa_padding_mode:pss -sigopt
+        rsa_pss_saltlen:20)) }), 'BadSignature'],
     ['a header of 8 KiB', made('ES256', { x => 'y' x 8192 }),
         'TokenTooLong'],
-    ['another issuer', made('ES256', undef, { iss => 'https://x.example' }),
-        'none'],
-    ['the issuer and a slash', made('ES256', undef, { iss => "$iss/" }),
-        'none'],
-    ['the issuer as a list', made('ES256', undef, { iss => [$iss] }),
-        'none'],
 );
 
-plan tests => 6 + @cases;
+plan tests => 4 + @cases;
 
 is($p->{first}, 'ready', 'it starts');
 
@@ -152,10 +126,6 @@ for my $case (@cases) {
     is($got, $want, $what) or diag($a->{line});
 }
 
-like(Oidc::ask($p, $cases[23][1])->{text}, qr/expired 5m(\d+s)? ago/,
-    'it says since when');
-like(Oidc::ask($p, made('ES256', undef, { aud => "a\e[1mb" }))->{text},
-    qr/wrong audience: saw a\?\[1mb, want builds/, 'and what it saw');
 is($main->requests('/jwks'), 3, 'one more fetch, for all the unknown keys');
 my ($secret) = $good =~ /([^.]{20})\z/;
 unlike($t->read($p->{log}), qr/\Q$secret\E|eyJ/, 'no token in the log');

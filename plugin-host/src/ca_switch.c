@@ -19,12 +19,13 @@
 #include "log.h"
 
 
-static int bk_switch_same(const bk_signer_t *a, const bk_signer_t *b);
+static int bk_switch_same(const bk_authority_t *a, const bk_signer_t *next);
 static int bk_switch_key(const bk_signer_t *a, const bk_signer_t *b);
 static int bk_switch_cross(bk_authority_t *a, const bk_signer_t *next,
     char **cross, bk_err_t *err);
 static void bk_old_clear(bk_ca_old_t *old);
 static int bk_trust_add(STACK_OF(X509) *all, const char *pem);
+static int bk_trust_within(const char *some, const char *all);
 
 
 /*
@@ -43,7 +44,7 @@ bk_authority_switch(bk_ca_t *ca, bk_authority_t *a, bk_signer_t *next,
     bk_signer_t    before;
     bk_ca_old_t   *old;
 
-    if (a->now.cert == NULL || bk_switch_same(&a->now, next)) {
+    if (a->now.cert == NULL || bk_switch_same(a, next)) {
         bk_signer_clear(&a->now);
         a->now = *next;
         memset(next, 0, sizeof(bk_signer_t));
@@ -115,15 +116,22 @@ bk_authority_switch(bk_ca_t *ca, bk_authority_t *a, bk_signer_t *next,
 }
 
 
-/* One name and key, and the roots are no others: certificates of one verify
- * with the other. */
+/* One name and key, or no other roots: who verifies certificates of one does
+ * so with those of the other.  Those before led to this very key, though. */
 
 static int
-bk_switch_same(const bk_signer_t *a, const bk_signer_t *b)
+bk_switch_same(const bk_authority_t *a, const bk_signer_t *next)
 {
-    return bk_switch_key(a, b)
-           && ((*a->chain == '\0' && *b->chain == '\0')
-               || strcmp(a->trust, b->trust) == 0);
+    const bk_signer_t  *now = &a->now;
+
+    if (bk_switch_key(now, next) && *now->chain == '\0'
+        && *next->chain == '\0')
+    {
+        return 1;
+    }
+
+    return (a->nold == 0 || bk_switch_key(now, next))
+           && bk_trust_within(now->trust, next->trust);
 }
 
 
@@ -313,6 +321,26 @@ bk_trust_add(STACK_OF(X509) *all, const char *pem)
     sk_X509_pop_free(some, X509_free);
 
     return 0;
+}
+
+
+/* Is each of some in all? */
+
+static int
+bk_trust_within(const char *some, const char *all)
+{
+    int              n, within;
+    STACK_OF(X509)  *certs = sk_X509_new_null();
+
+    if (certs == NULL || bk_trust_add(certs, all) != 0) {
+        abort();
+    }
+
+    n = sk_X509_num(certs);
+    within = bk_trust_add(certs, some) == 0 && sk_X509_num(certs) == n;
+    sk_X509_pop_free(certs, X509_free);
+
+    return within;
 }
 
 

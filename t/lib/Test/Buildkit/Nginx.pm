@@ -92,14 +92,11 @@ sub nginx {
         env => { ASAN_OPTIONS => $ASAN } },
         $self->nginx_program, '-p', "$self->{dir}/$name", '-c', $conf);
 
-    # the file is written after the ports were opened, before the processes
-    # that serve are there
-    my $workers = $opts{workers} // 1;
+    # written after the ports were opened
     $self->wait_for(sub {
         die "nginx does not start:\n" . $self->read("$name-stderr.log")
             . ($self->read($log) // '') if !$self->alive($proc);
-        return ($self->read("$name.pid") // '') =~ /^$proc->{pid}\n/
-            && $workers <= (() = $self->children($proc->{pid}));
+        return ($self->read("$name.pid") // '') =~ /^$proc->{pid}\n/;
     }, 15, 'nginx');
 
     return bless { test => $self, proc => $proc, conf => $conf, name => $name,
@@ -201,6 +198,7 @@ sub gateway_conf {
         ssl_certificate_key     $tls/gateway-key.pem;
         ssl_trusted_certificate $tls/gateway-ca.pem;
         ssl_verify_client       optional_no_ca;
+        ssl_verify_depth        8;
 
         buildkit on;
 
@@ -210,6 +208,7 @@ sub gateway_conf {
         proxy_ssl                     on;
         proxy_ssl_protocols           TLSv1.2 TLSv1.3;
         proxy_ssl_verify              on;
+        proxy_ssl_verify_depth        8;
         proxy_ssl_name                \$buildkit_worker_tls_name;
         proxy_ssl_certificate         $tls/upstream.pem;
         proxy_ssl_certificate_key     $tls/upstream-key.pem;

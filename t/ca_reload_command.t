@@ -1,0 +1,135 @@
+# gateway.reload: run without a shell when nginx' files change, one at a time,
+# with a deadline; a failure is logged, shown and tried again, and nothing of
+# it is lost when plugin-host is killed.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Buildkit;
+
+plan tests => 28;
+
+my $t = Test::Buildkit->new;
+my $dir = $t->dir;
+$t->write('static.yaml', "pools: []\n");
+
+# does what the file "do" says, and notes its beginning and end
+my $script = $t->write('reload.sh', <<'E');
+#!/bin/sh
+echo "begin $*" >> %%DIR%%/calls
+read line && echo "stdin: $line" >> %%DIR%%/calls
+. %%DIR%%/do
+echo end >> %%DIR%%/calls
+E
+chmod 0755, $script;
+$t->write('do', "echo all is well\n");
+
+my $yaml = <<'E';
+state: %%DIR%%/state
+table: {path: "%%DIR%%/bk.table", allocations: 10, workers: 4, pools: 4}
+api: {listen: ["unix:%%DIR%%/api.sock"]}
+gateway:
+  endpoint: "tcp://gw.example.com:1235"
+  reload: ["%%DIR%%/reload.sh", "-s", "re load; $HOME"]
+  reloadTimeout: 2s
+plugins:
+  - {name: static, options: {file: "%%DIR%%/static.yaml"}}
+E
+my $h = $t->host($yaml);
+
+ok(!-e "$dir/calls", 'a first start reloads nothing');
+is(reload()->{state}, 'ok', 'nothing to do');
+
+is(rotate(), 200, 'rotated');
+wait_state('ok', qr/^end\n/m);
+like(calls(), qr/^(begin -s re load; \$HOME\nend\n)+$/,
+    'run without a shell, with an empty stdin');
+like($h->log, qr/reload: all is well/, 'its output is in the log');
+like($h->log, qr/nginx was reloaded/, 'and that it is done');
+ok(reload()->{reloadedAt}, 'it says when');
+
+# it fails, and is tried again
+$t->write('do', "echo 'no such file' >&2\nexit 3\n");
+is(rotate('gateway'), 200, 'rotated');
+my $r = wait_state('failed', qr/(begin.*\n){2}/);
+like($r->{error}, qr/^exit status 3: no such file$/, 'why');
+ok($r->{retryAt}, 'and when it is tried again');
+$r = $h->request('GET', '/readyz');
+is($r->{status}, 200, 'everything else goes on');
+like($r->{json}{checks}{nginx}, qr/not reloaded: exit status 3: no such file/,
+    'but it is said');
+ok(-e "$dir/state/ca/nginx-reload-pending", 'not forgotten');
+like($h->log, qr/not reloaded, and uses its old files: \S+: exit status 3/,
+    'and logged');
+$t->write('do', "echo all is well\n");
+wait_state('ok', qr/end\n$/);
+is($h->request('GET', '/readyz')->{json}{checks}{nginx}, 'ok', 'well again');
+ok(!-e "$dir/state/ca/nginx-reload-pending", 'done');
+like($h->log, qr/tried again in 1 s/, 'with a second between');
+
+# it does not end
+$t->write('do', "exec sleep 60\n");
+is(rotate('gateway'), 200, 'rotated');
+$r = wait_state('failed', qr/./);
+like($r->{error}, qr/it took too long/, 'one that hangs is ended');
+$t->write('do', '');
+wait_state('ok', qr/end\n$/);
+
+# one at a time: what changes while it runs is read by another one
+$t->write('do', "while [ -e $dir/hold ]; do sleep 0.1; done\n");
+$t->write('hold', '');
+$t->write('calls', '');
+is(rotate('gateway'), 200, 'rotated');
+$t->wait_for(sub { calls() =~ /begin/ }, 10, 'the command');
+is(rotate('worker'), 200, 'rotated while it runs');
+unlink "$dir/hold";
+wait_state('ok', qr/(begin.*\nend\n){2}/);
+like(calls(), qr/^(begin.*\nend\n)+$/, 'one after the other');
+
+# killed before it is done: the next start does it
+$t->write('do', "exit 1\n");
+is(rotate('worker'), 200, 'rotated');
+wait_state('failed', qr/./);
+$h->kill('KILL');
+$h->stop;
+$t->write('do', '');
+$t->write('calls', '');
+$h->restart;
+wait_state('ok', qr/end\n/);
+like(calls(), qr/^(begin.*\nend\n)+$/, 'a start does what was left');
+$h->stop;
+
+# one that is not there
+$h = $t->host($yaml =~ s/reload\.sh/nothing/r, name => 'nothing');
+is(rotate('gateway'), 200, 'rotated');
+like(wait_state('failed', qr/./)->{error},
+    qr/nothing cannot be started: No such file/, 'a missing program');
+$h->stop;
+
+for ([qr/"%%DIR%%\/reload.sh"/, 'nginx', qr/absolute path of a program/],
+    [qr/2s/, '100ms', qr/duration from 1s to 10m/])
+{
+    my ($from, $to, $want) = @$_;
+    my $bad = $t->write('bad.yaml', $yaml =~ s/$from/$to/r);
+    $r = $t->run($t->build . '/buildkit-plugin-host', '-t', '-c', $bad);
+    ok($r->{rc} == 1 && $r->{err} =~ $want, "refused: $to") or diag $r->{err};
+}
+
+
+sub rotate {
+    my ($name) = @_;
+    return $h->request('POST', '/api/v1/ca/rotate',
+        $name ? { authority => $name } : undef)->{status};
+}
+
+sub calls { $t->read('calls') // '' }
+sub reload { $h->request('GET', '/api/v1/ca')->{json}{reload} }
+
+sub wait_state {
+    my ($state, $want) = @_;
+    return $t->wait_for(sub {
+        my $r = reload();
+        return $r->{state} eq $state && calls() =~ $want ? $r : undef;
+    }, 30, "the reload to be $state");
+}

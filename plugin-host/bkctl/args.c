@@ -221,10 +221,13 @@ bk_args_token(const char *arg)
 static int
 bk_args_flag(bk_args_t *args, int argc, char **argv, int *i)
 {
+    int               brief;
     size_t            len;
     uint64_t          ms;
     const char       *name, *value, *like;
     const bk_flag_t  *f;
+
+    brief = 0;
 
     if (strcmp(argv[*i], "-h") == 0) {
         args->help = 1;
@@ -235,18 +238,23 @@ bk_args_flag(bk_args_t *args, int argc, char **argv, int *i)
 
     if (*name == '-') {
         name++;
+
+    } else if (strcmp(name, "p") == 0 || strcmp(name, "n") == 0) {
+        /* as in the guides of buildkit-controller */
+        name = *name == 'p' ? "pool" : "namespace";
+        brief = 1;
     }
 
     len = strcspn(name, "=");
     value = name[len] == '=' ? name + len + 1 : NULL;
     f = bk_args_find(args->verb, name, len);
 
-    if (f == NULL || argv[*i][1] != '-') {
+    if (f == NULL || (argv[*i][1] != '-' && !brief)) {
         like = bk_args_like(args->verb, name, len);
 
         bk_args_usage(NULL, "\"bkctl %s\" has no flag \"%.*s\"",
                       args->verb->name,
-                      (int) (len + (size_t) (name - argv[*i])), argv[*i]);
+                      (int) strcspn(argv[*i], "="), argv[*i]);
 
         if (like) {
             bk_out_hint("did you mean \"--%s\"?", like);

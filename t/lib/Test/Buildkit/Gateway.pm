@@ -38,6 +38,7 @@ api: {listen: ["unix:%%DIR%%/api.sock", "127.0.0.1:%%PORT:api%%"]}
 metrics: {listen: ["127.0.0.1:%%PORT:metrics%%"]}
 gateway: {endpoint: "tcp://localhost:%%PORT:gw%%"$reload}
 ${top}log: {level: debug}
+@{[$opts{conf} // '']}
 plugins:
 $plugins  - name: process
     options:

@@ -107,6 +107,8 @@ answers(5, $asked);
 is $asked->{status}, 0, 'no answer';
 $t->write('mode', "ok\n");
 $host->restart;
+$t->wait_for(sub { journal($t, q{SELECT 1 FROM allocations
+    WHERE state <> 'live'}) }, 10, 'the journal to hear of it');
 is_deeply [journal($t, 'SELECT state, reason FROM allocations')],
     [{ state => 'released', reason => 'it was never answered' }],
     'it holds no worker';

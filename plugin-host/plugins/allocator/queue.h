@@ -76,9 +76,9 @@ size_t bk_queue_length(const bk_queue_pool_t *p);
 size_t bk_queue_total(const bk_queue_t *q);
 
 /*
- * push: e has since_ms, priority and user; one that comes back after it was
- * served in vain keeps its seq and tag, and so its place.  The pool is
- * stirred: it must be looked at.
+ * push: e has since_ms (of no earlier time than those before it), priority
+ * and user; one that comes back after it was served in vain keeps its seq and
+ * tag, and so its place.  The pool is stirred: it must be looked at.
  */
 void bk_queue_push(bk_queue_pool_t *p, bk_queue_entry_t *e, const char *arch,
     int untrusted);

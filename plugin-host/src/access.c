@@ -21,9 +21,10 @@ static int bk_access_builtin(const bk_access_t *a, const bk_who_t *who,
     bk_decision_t *d);
 static void bk_access_chain(const bk_access_t *a, const bk_who_t *who,
     int verb, bk_str_t pool, bk_verdict_t *v);
-static int bk_access_known(const bk_access_t *a, const bk_who_t *who);
-static int bk_access_somewhere(const bk_access_t *a, const bk_who_t *who,
-    int verb, bk_str_t pool);
+static int bk_access_first(const bk_access_t *a, const bk_rules_t *rules,
+    const bk_who_t *who, int verb, bk_str_t pool, bk_verdict_t *v);
+static int bk_access_somewhere(const bk_access_t *a, const bk_rules_t *rules,
+    const bk_who_t *who, unsigned verbs);
 static int bk_access_refuse(const bk_access_t *a, const bk_who_t *who,
     int verb, bk_str_t pool, const bk_verdict_t *v, bk_err_t *err);
 
@@ -156,48 +157,59 @@ static void
 bk_access_chain(const bk_access_t *a, const bk_who_t *who, int verb,
     bk_str_t pool, bk_verdict_t *v)
 {
+    const bk_rules_t  *own = bk_access_own(a, pool);
+
+    v->rule = NULL;
+    v->limit = 0;
+
+    if (own == NULL || bk_access_first(a, own, who, verb, pool, v) != 0) {
+        (void) bk_access_first(a, &a->general, who, verb, pool, v);
+    }
+}
+
+
+static int
+bk_access_first(const bk_access_t *a, const bk_rules_t *rules,
+    const bk_who_t *who, int verb, bk_str_t pool, bk_verdict_t *v)
+{
     int               rc;
     unsigned          i;
     const bk_rule_t  *r;
 
-    for (i = 0; (r = bk_access_rule(a, pool, i)) != NULL; i++) {
+    for (i = 0; i < rules->n; i++) {
+        r = &rules->rules[i];
+
         if (!(r->verbs & (1u << verb)) || !bk_rule_pool(r, pool)) {
             continue;
         }
 
-        rc = bk_rule_match(a, r, who, NULL);
+        rc = bk_rule_match(a, r, who);
 
         if (rc != BK_MATCH_NO) {
             v->rule = r;
             v->limit = rc == BK_MATCH_LIMIT;
-            return;
+            return 0;
         }
     }
 
-    v->rule = NULL;
-    v->limit = 0;
+    return -1;
 }
 
 
-const bk_rule_t *
-bk_access_rule(const bk_access_t *a, bk_str_t pool, unsigned i)
+const bk_rules_t *
+bk_access_own(const bk_access_t *a, bk_str_t pool)
 {
-    unsigned  p;
+    unsigned  i;
 
-    for (p = 0; p < a->npools; p++) {
-        if (strlen(a->pools[p].name) == pool.len
-            && memcmp(a->pools[p].name, pool.data, pool.len) == 0)
+    for (i = 0; pool.len > 0 && i < a->npools; i++) {
+        if (strncmp(a->pools[i].name, pool.data, pool.len) == 0
+            && a->pools[i].name[pool.len] == '\0')
         {
-            if (i < a->pools[p].n) {
-                return &a->pools[p].rules[i];
-            }
-
-            i -= a->pools[p].n;
-            break;
+            return &a->pools[i];
         }
     }
 
-    return i < a->general.n ? &a->general.rules[i] : NULL;
+    return NULL;
 }
 
 
@@ -206,7 +218,7 @@ bk_access_any(const bk_access_t *a, const bk_who_t *who, int verb,
     bk_err_t *err)
 {
     bk_str_t        none = { "", 0 };
-    unsigned        i;
+    unsigned        i, verbs = 1u << verb;
     bk_verdict_t    v = { NULL, 0 };
     bk_decision_t   d;
 
@@ -218,93 +230,53 @@ bk_access_any(const bk_access_t *a, const bk_who_t *who, int verb,
     if (verb == BK_VERB_LIST || verb == BK_VERB_RELEASE
         || verb == BK_VERB_REVOKE)
     {
-        return bk_access_known(a, who)
-               ? 0 : bk_access_refuse(a, who, verb, none, &v, err);
+        verbs = ~0u;
     }
 
-    if (bk_access_somewhere(a, who, verb, none)) {
+    if (bk_access_somewhere(a, &a->general, who, verbs)) {
         return 0;
     }
 
+    /* after a pool's own rules come the general ones, which let it nowhere */
     for (i = 0; i < a->npools; i++) {
-        if (bk_access_somewhere(a, who, verb,
-                                (bk_str_t) { a->pools[i].name,
-                                             strlen(a->pools[i].name) }))
-        {
+        if (bk_access_somewhere(a, &a->pools[i], who, verbs)) {
             return 0;
         }
     }
 
-    /* says which rule, where it is one for all pools */
-    bk_access_chain(a, who, verb, none, &v);
+    if (verbs != ~0u) {
+        /* says which rule, where it is one for all pools */
+        bk_access_chain(a, who, verb, none, &v);
+    }
 
     return bk_access_refuse(a, who, verb, none, &v, err);
 }
 
 
-/* Is there a rule, for whatever verb, that lets it do something? */
-
-static int
-bk_access_known(const bk_access_t *a, const bk_who_t *who)
-{
-    int  verb;
-
-    for (verb = 1; verb < BK_VERBS; verb++) {
-        if (verb != BK_VERB_LIST && verb != BK_VERB_RELEASE
-            && verb != BK_VERB_REVOKE
-            && bk_access_any(a, who, verb, NULL) == 0)
-        {
-            return 1;
-        }
-    }
-
-    for (verb = BK_VERB_RELEASE; verb <= BK_VERB_LIST; verb++) {
-        if (bk_access_somewhere(a, who, verb, (bk_str_t) { "", 0 })) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
 /*
- * pool: whose own rules count, or none.  A refusal for some pools says nothing
- * of the others; the handler asks for the one that it is about.
+ * Is there a pool in which these let it do one of these verbs?  A refusal for
+ * some pools says nothing of the others; the handler asks for the one that it
+ * is about.
  */
 
 static int
-bk_access_somewhere(const bk_access_t *a, const bk_who_t *who, int verb,
-    bk_str_t pool)
+bk_access_somewhere(const bk_access_t *a, const bk_rules_t *rules,
+    const bk_who_t *who, unsigned verbs)
 {
+    int               rc;
     unsigned          i;
     const bk_rule_t  *r;
 
-    for (i = 0; (r = bk_access_rule(a, pool, i)) != NULL; i++) {
-        if (!(r->verbs & (1u << verb))
-            || (pool.len > 0 && !bk_rule_pool(r, pool)))
-        {
-            continue;
+    for (i = 0; i < rules->n && verbs != 0; i++) {
+        r = &rules->rules[i];
+        rc = (r->verbs & verbs) ? bk_rule_match(a, r, who) : BK_MATCH_NO;
+
+        if (rc == BK_MATCH_YES && !r->deny) {
+            return 1;
         }
 
-        switch (bk_rule_match(a, r, who, NULL)) {
-
-        case BK_MATCH_NO:
-            continue;
-
-        case BK_MATCH_YES:
-            if (!r->deny) {
-                return 1;
-            }
-
-            break;
-
-        default:
-            break;
-        }
-
-        if (r->npools == 0) {
-            return 0;
+        if (rc != BK_MATCH_NO && r->npools == 0) {
+            verbs &= ~r->verbs;
         }
     }
 

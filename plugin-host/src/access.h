@@ -32,6 +32,7 @@ typedef struct {
     char      *text;            /* the claims as JSON text */
     json_t    *claims;          /* the same, an object */
     uint64_t   until_ms;
+    void      *memo;            /* what each rule said of it, access_match.c */
     unsigned   refs;
     unsigned   peer:1;          /* of a unix socket */
     unsigned   operator:1;      /* of the built-in rule: may do everything */

@@ -34,12 +34,13 @@ json_t *
 bk_access_explain(const bk_access_t *a, const bk_who_t *who, int verb,
     bk_str_t pool, int full)
 {
-    int               rc, builtin;
-    json_t           *o, *list = json_array();
-    bk_err_t          err;
-    unsigned          i;
-    bk_decision_t     d;
-    const bk_rule_t  *r, *decides = NULL;
+    int                rc, builtin;
+    json_t            *o, *list = json_array();
+    bk_err_t           err;
+    unsigned           i;
+    bk_decision_t      d;
+    const bk_rule_t   *decides = NULL;
+    const bk_rules_t  *own;
 
     memset(&err, 0, sizeof(err));
     rc = bk_access_decide(a, who, verb, pool, &d, &err);
@@ -58,9 +59,16 @@ bk_access_explain(const bk_access_t *a, const bk_who_t *who, int verb,
                                       "of the unix socket may do everything"));
     }
 
-    for (i = 0; (r = bk_access_rule(a, pool, i)) != NULL; i++) {
-        bk_explain_one(a, r, who, verb, pool, builtin ? NULL : &decides, full,
-                       list);
+    own = bk_access_own(a, pool);
+
+    for (i = 0; own != NULL && i < own->n; i++) {
+        bk_explain_one(a, &own->rules[i], who, verb, pool,
+                       builtin ? NULL : &decides, full, list);
+    }
+
+    for (i = 0; i < a->general.n; i++) {
+        bk_explain_one(a, &a->general.rules[i], who, verb, pool,
+                       builtin ? NULL : &decides, full, list);
     }
 
     o = json_pack("{s:b, s:s%, s:s, s:s, s:s%, s:s, s:s, s:O, s:o}",
@@ -127,7 +135,7 @@ bk_explain_one(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who,
         rc = BK_MATCH_NO;
 
     } else {
-        rc = bk_rule_match(a, r, who, &why);
+        rc = bk_rule_why(a, r, who, &why);
     }
 
     if (rc == BK_MATCH_YES) {

@@ -37,6 +37,7 @@ typedef struct {
 } bk_cond_t;
 
 struct bk_rule_s {
+    unsigned             index;         /* among all */
     const char          *name;
     const char          *pool;          /* whose rule it is; NULL: general */
     const char *const   *sources;
@@ -64,13 +65,14 @@ struct bk_access_s {
     bk_rules_t            general;
     bk_rules_t           *pools;
     unsigned              npools;
+    unsigned              nrules;
     pcre2_match_data     *data;
     pcre2_match_context  *context;
 };
 
 /* Why a rule does not match, for people. */
 typedef struct {
-    char                *text;          /* may be NULL: nobody asks */
+    char                *text;
     size_t               size;
     unsigned             wanted:1;      /* may say what would have matched */
 } bk_why_t;
@@ -80,9 +82,12 @@ typedef struct {
 int bk_rules_make(bk_access_t *a, const bk_conf_t *conf, bk_err_t *err);
 void bk_rules_free(bk_rules_t *rules);
 
-/* access_match.c: BK_MATCH_* */
+/* access_match.c: BK_MATCH_*.  Asked once of each identity: neither pool nor
+ * verb has a part in it. */
 int bk_rule_match(const bk_access_t *a, const bk_rule_t *r,
-    const bk_who_t *who, bk_why_t *why);
+    const bk_who_t *who);
+int bk_rule_why(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who,
+    bk_why_t *why);
 int bk_rule_pool(const bk_rule_t *r, bk_str_t pool);
 /* does pattern hold what other holds?  Both exact or with a '*' at the end */
 int bk_pool_covers(const char *pattern, const char *other);
@@ -92,9 +97,7 @@ int bk_cond_value(const bk_access_t *a, const bk_cond_t *c, const char *text,
 void bk_access_seen(const bk_access_t *a, const bk_who_t *who, char *buf,
     size_t size);
 
-/* The rules for a pool, in order: i from 0; NULL: no more.  A pool of no name
- * has the general ones. */
-const bk_rule_t *bk_access_rule(const bk_access_t *a, bk_str_t pool,
-    unsigned i);
+/* The rules of a pool's own, which come before the general ones, or NULL. */
+const bk_rules_t *bk_access_own(const bk_access_t *a, bk_str_t pool);
 
 #endif /* BK_ACCESS_INT_H_INCLUDED */

@@ -13,6 +13,13 @@
 #define BK_SEEN_VALUE  80       /* bytes of a value that are shown */
 
 
+typedef struct {
+    const bk_access_t  *access;
+    int8_t              said[];     /* by the rule's index: 0 nothing so far,
+                                       else BK_MATCH_* + 2 */
+} bk_memo_t;
+
+
 static json_t *bk_claim_find(const bk_who_t *who, const char *name);
 static json_t *bk_claim_pointer(json_t *at, const char *pointer);
 static int bk_cond_match(const bk_access_t *a, const bk_cond_t *c,
@@ -27,7 +34,32 @@ static size_t bk_seen_rules(const bk_rules_t *rules, const bk_who_t *who,
 
 
 int
-bk_rule_match(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who,
+bk_rule_match(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who)
+{
+    bk_memo_t  *memo = who->memo;
+
+    if (memo == NULL || memo->access != a) {
+        free(memo);
+        memo = calloc(1, sizeof(bk_memo_t) + a->nrules);
+        if (memo == NULL) {
+            abort();
+        }
+
+        memo->access = a;
+        /* all else of it never changes */
+        ((bk_who_t *) who)->memo = memo;
+    }
+
+    if (memo->said[r->index] == 0) {
+        memo->said[r->index] = (int8_t) (bk_rule_why(a, r, who, NULL) + 2);
+    }
+
+    return memo->said[r->index] - 2;
+}
+
+
+int
+bk_rule_why(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who,
     bk_why_t *why)
 {
     int       rc;
@@ -40,7 +72,7 @@ bk_rule_match(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who,
     }
 
     if (r->nsources > 0 && i == r->nsources) {
-        if (why != NULL && why->text != NULL) {
+        if (why != NULL) {
             snprintf(why->text, why->size, "it is not for the source \"%s\"",
                      who->source);
         }
@@ -176,7 +208,7 @@ bk_cond_match(const bk_access_t *a, const bk_cond_t *c, const bk_who_t *who,
         rc = bk_cond_scalar(a, c, value);
     }
 
-    if (rc != BK_MATCH_YES && why != NULL && why->text != NULL) {
+    if (rc != BK_MATCH_YES && why != NULL) {
         bk_cond_why(c, value, rc, why);
     }
 

@@ -139,6 +139,7 @@ bk_rules_list(bk_rules_maker_t *m, bk_rules_t *rules,
     for (i = 0; i < n; i++) {
         snprintf(at, sizeof(at), "%s.%u", path, i);
         rules->n = i + 1;
+        rules->rules[i].index = m->access->nrules++;
 
         if (bk_rule_make(m, &rules->rules[i], &conf[i], pool, at) != 0) {
             return -1;

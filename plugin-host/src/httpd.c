@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -29,7 +30,8 @@ static void bk_route_free(bk_route_t *r);
 bk_httpd_t *
 bk_httpd_new(struct event_base *base)
 {
-    bk_httpd_t  *h;
+    bk_httpd_t     *h;
+    struct rlimit   rl;
 
     h = calloc(1, sizeof(bk_httpd_t));
     if (h == NULL) {
@@ -37,6 +39,15 @@ bk_httpd_new(struct event_base *base)
     }
 
     h->base = base;
+    h->max = BK_HTTP_CONNS_FEW;
+
+    /* half of what we may have: others need some as well */
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0
+        && rl.rlim_cur / 2 > BK_HTTP_CONNS_FEW)
+    {
+        h->max = rl.rlim_cur / 2 < BK_HTTP_CONNS_MAX
+                 ? (unsigned) rl.rlim_cur / 2 : BK_HTTP_CONNS_MAX;
+    }
 
     return h;
 }
@@ -184,7 +195,7 @@ bk_httpd_resume(evutil_socket_t fd, short what, void *data)
 void
 bk_httpd_accept(bk_httpd_t *h, int which, int fd, const char *client)
 {
-    if (h->nconns >= BK_HTTP_CONNS_MAX) {
+    if (h->nconns >= h->max) {
         close(fd);
         return;
     }

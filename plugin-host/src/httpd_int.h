@@ -11,7 +11,8 @@
 
 
 #define BK_HTTP_STATUSES  24
-#define BK_HTTP_CONNS_MAX 16384
+#define BK_HTTP_CONNS_MAX 16384     /* where there are descriptors for them */
+#define BK_HTTP_CONNS_FEW 1024
 
 /* Seconds: a whole request, between requests, without progress of an
  * answer, and for a client to read an answer that it did not wait for. */
@@ -120,6 +121,7 @@ struct bk_httpd_s {
     bk_httpd_gate_pt    gate;
     void               *gate_data;
     unsigned            nconns;
+    unsigned            max;            /* of them */
 };
 
 

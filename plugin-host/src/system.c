@@ -14,7 +14,7 @@
 #include "host.h"
 
 
-#define BK_FILES  16384
+#define BK_FILES  65536
 
 
 void

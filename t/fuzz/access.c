@@ -81,6 +81,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
 
     json_decref(who.claims);
+    free(who.memo);
 
     return 0;
 }

@@ -8,7 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Digest::SHA qw(hmac_sha256);
-use MIME::Base64 qw(encode_base64url);
+use MIME::Base64 qw(decode_base64url encode_base64url);
 use Oidc;
 use Test::Buildkit;
 
@@ -64,6 +64,8 @@ my @cases = (
         { sub => 'root' }))[1], $sig), 'BadSignature'],
     ['no signature', "$head.$payload.", 'BadSignature'],
     ['a short one', substr($good, 0, -4), 'BadSignature'],
+    ['bytes after it', "$head.$payload." . encode_base64url(
+        decode_base64url($sig) . "\0\0"), 'BadSignature'],
     ['R and S are 0', "$head.$payload." . 'A' x 86, 'BadSignature'],
     ['another issuer\'s key', $other->token('ES256', { iss => $iss }),
         'BadSignature'],

@@ -217,7 +217,6 @@ static void
 oidc_issuer_set(void *data, long status, const char *body, size_t len,
     const char *error)
 {
-    uint64_t          ms;
     bk_err_t          err;
     oidc_keys_t      *keys;
     oidc_issuer_t    *i = data;
@@ -256,10 +255,24 @@ oidc_issuer_set(void *data, long status, const char *body, size_t len,
     i->warned_ms = 0;
     i->fetched_ms = h->monotonic_ms(h);
 
-    /* not all issuers, nor all hosts, at the same moment */
-    ms = i->conf->refresh_ms;
-    h->timer_set(i->refresh, ms - (uint64_t) random() % (ms / 10 + 1));
+    oidc_issuer_due(i);
     oidc_issuer_next(i);
+}
+
+
+/* A little early, so that not all issuers and hosts do it together. */
+
+void
+oidc_issuer_due(oidc_issuer_t *i)
+{
+    uint64_t          ms, age;
+    const bk_host_t  *h = i->oidc->host;
+
+    ms = i->conf->refresh_ms;
+    ms -= arc4random_uniform((uint32_t) (ms / 10));
+    age = h->monotonic_ms(h) - i->fetched_ms;
+
+    h->timer_set(i->refresh, age < ms ? ms - age : 0);
 }
 
 

@@ -386,6 +386,9 @@ oidc_take(oidc_t *o, oidc_file_t *f)
     for (i = list; i != NULL; i = i->next) {
         if (oidc_issuer_keys(i) != 0) {
             oidc_issuer_fetch(i);
+
+        } else if (i->failures == 0) {
+            oidc_issuer_due(i);
         }
     }
 

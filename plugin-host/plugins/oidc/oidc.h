@@ -105,6 +105,8 @@ void oidc_issuer_free(oidc_issuer_t **i);
 int oidc_issuer_same(const oidc_issuer_t *i, const oidc_issuer_conf_t *conf);
 /* Begins to fetch its keys, unless that is under way. */
 void oidc_issuer_fetch(oidc_issuer_t *i);
+/* Sets when it is done again, by the configuration of now. */
+void oidc_issuer_due(oidc_issuer_t *i);
 /* 0: they are there and not too old */
 int oidc_issuer_keys(const oidc_issuer_t *i);
 /* Judges this token again when the keys are there. */

@@ -343,13 +343,15 @@ sub _append {
 
 my $asked = 0;
 
-# the plugin with this oidc.yaml, or why it does not start
+# The plugin with this oidc.yaml; {first} is 'ready', or why it does not
+# start.  { run => [...] } before the options: a command around it.
 sub identify {
     my ($t, $yaml, @options) = @_;
+    my $opts = ref $options[0] ? shift @options : {};
 
     my $file = $t->write('oidc.yaml', $yaml);
     my $p = $t->start_pipe('identify' . ++$t->{nidentify},
-        $t->tool('identify'), $t->build . '/plugins/oidc.so', "file=$file",
+        @{$opts->{run} // []}, $t->tool('identify'), $t->build . '/plugins/oidc.so', "file=$file",
         @options);
     $p->{first} = $p->line(15);
 

@@ -8,7 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 27;
+plan tests => 29;
 
 my $t = Test::Buildkit->new;
 my ($host, $nginx) = $t->gateway(workers => 1, shared => 1, reload => 1);
@@ -76,6 +76,11 @@ unlike($t->read('build.log'), qr/reconnect|transport/i, 'and saw nothing');
 
 # by hand: what the old authority issued is refused
 $r = $host->request('POST', '/api/v1/ca/retire', { authority => 'gateway' });
+is($r->{status}, 409, 'one that is needed is not retired');
+like($r->{body}, qr/clients that were allocated .* would be refused/,
+    'which says who is cut off');
+$r = $host->request('POST', '/api/v1/ca/retire', { authority => 'gateway',
+    force => JSON::true });
 is($r->{status}, 200, 'retired') or diag $r->{body};
 $t->wait_for(sub { () = $host->log =~ /nginx was reloaded/g; 2 <=
     (() = $host->log =~ /nginx was reloaded/g) }, 30, 'the reload');

@@ -106,6 +106,14 @@ const bk_flag_t  bk_flags[] = {
       BK_ARG(undo), NULL,
       "take the worker back" },
 
+    { "authority", "A", BK_FLAG_STRING, BK_TAKES_CA,
+      BK_ARG(authority), NULL,
+      "gateway or worker alone (default: both)" },
+
+    { "force", NULL, BK_FLAG_SWITCH, BK_TAKES_CA,
+      BK_ARG(force), NULL,
+      "retire one that is still needed: who needs it is cut off" },
+
     { "allocation", "ID", BK_FLAG_STRING, BK_TAKES_SESSIONS,
       BK_ARG(allocation), NULL,
       "only of this allocation" },

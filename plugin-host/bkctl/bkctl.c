@@ -107,6 +107,14 @@ const bk_verb_t  bk_verbs[] = {
       "file itself where NAME is not given.  Prints the path.\n",
       BK_TAKES_OPERATOR, 0, 1, bk_cmd_backup },
 
+    { "ca", "[rotate|retire]", "the certificate authorities",
+      "Prints each authority, how long it is valid, and how long an old one\n"
+      "is needed by what it issued.  rotate: new keys sign from now on, the\n"
+      "old ones stay trusted, and nobody is cut off.  retire: old ones are\n"
+      "trusted no more, now; they retire by themselves when nobody needs\n"
+      "them.\n",
+      BK_TAKES_OPERATOR|BK_TAKES_CA, 0, 1, bk_cmd_ca },
+
     { "status", "", "how the gateway is",
       "Health checks, endpoint, pools, workers, allocations, and the route\n"
       "table.  Exits 5 when the API cannot be reached, 1 when a check "

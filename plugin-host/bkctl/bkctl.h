@@ -58,6 +58,7 @@
 #define BK_TAKES_BEARER      0x2000     /* --token-file is the API's */
 #define BK_TAKES_EXPLAIN     0x4000
 #define BK_TAKES_WATCH       0x8000
+#define BK_TAKES_CA          0x10000
 
 typedef struct bk_args_s  bk_args_t;
 
@@ -101,6 +102,8 @@ struct bk_args_s {
     int                names;
     int                watch;
     int                undo;
+    const char        *authority;
+    int                force;
     int                patient;     /* --wait, with or without a time */
     int                help;
 
@@ -540,6 +543,7 @@ int bk_cmd_allocations(const bk_args_t *args);
 int bk_cmd_backup(const bk_args_t *args);
 int bk_cmd_build(const bk_args_t *args);
 int bk_cmd_buildctl(const bk_args_t *args);
+int bk_cmd_ca(const bk_args_t *args);
 int bk_cmd_completion(const bk_args_t *args);
 int bk_cmd_drain(const bk_args_t *args);
 int bk_cmd_env(const bk_args_t *args);

@@ -21,6 +21,7 @@ static void bk_completion_quoted(const char *s, const char *escape);
 
 
 #define BK_COMPLETION_OIDC   "github"
+#define BK_COMPLETION_CA     "gateway worker"
 #define BK_COMPLETION_VERBS  "allocate wake release revoke drain list certs "  \
                              "admin"
 
@@ -69,7 +70,9 @@ bk_completion_kind(const bk_flag_t *f)
         return "dir";
     }
 
-    if (strcmp(f->name, "oidc") == 0 || strcmp(f->name, "verb") == 0) {
+    if (strcmp(f->name, "oidc") == 0 || strcmp(f->name, "verb") == 0
+        || strcmp(f->name, "authority") == 0)
+    {
         return "words";
     }
 
@@ -81,6 +84,10 @@ bk_completion_kind(const bk_flag_t *f)
 static const char *
 bk_completion_words(const bk_flag_t *f)
 {
+    if (strcmp(f->name, "authority") == 0) {
+        return BK_COMPLETION_CA;
+    }
+
     return strcmp(f->name, "oidc") == 0 ? BK_COMPLETION_OIDC
                                         : BK_COMPLETION_VERBS;
 }
@@ -125,11 +132,14 @@ bk_completion_bash(void)
            "return ;;\n"
            "    --verb) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); "
            "return ;;\n"
+           "    --authority) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); "
+           "return ;;\n"
            "    --namespace|--ttl|--wait|--arch|--job-id|--cache-key|"
            "--idempotency-key|--metadata|--reason|--endpoint|--audience) "
            "return ;;\n"
            "    esac\n\n"
-           "    case $verb in\n", BK_COMPLETION_OIDC, BK_COMPLETION_VERBS);
+           "    case $verb in\n", BK_COMPLETION_OIDC, BK_COMPLETION_VERBS,
+           BK_COMPLETION_CA);
 
     for (v = bk_verbs; v->name; v++) {
         printf("    %s) words='", v->name);
@@ -145,6 +155,7 @@ bk_completion_bash(void)
            "    drain:*) words=\"$(bkctl workers --names "
            "2>/dev/null)\" ;;\n"
            "    completion:*) words='bash zsh fish' ;;\n"
+           "    ca:*) words='rotate retire' ;;\n"
            "    help:*) words='");
 
     for (v = bk_verbs; v->name; v++) {

@@ -21,7 +21,7 @@ static void bk_api_ca_retire(bk_request_t *r, const bk_request_info_t *info,
 static void bk_api_ca_do(bk_request_t *r, const bk_request_info_t *info,
     bk_core_t *core, int retire);
 static int bk_api_ca_body(bk_str_t body, char *name, size_t size,
-    bk_err_t *err);
+    int *force, bk_err_t *err);
 static void bk_api_ca_send(bk_request_t *r, bk_core_t *core);
 
 
@@ -87,18 +87,18 @@ static void
 bk_api_ca_do(bk_request_t *r, const bk_request_info_t *info, bk_core_t *core,
     int retire)
 {
-    int          rc;
+    int          rc, force;
     char         name[32];
     bk_err_t     err;
     const char  *which;
 
-    if (bk_api_ca_body(info->body, name, sizeof(name), &err) != 0) {
+    if (bk_api_ca_body(info->body, name, sizeof(name), &force, &err) != 0) {
         bk_httpd_fail(r, &err);
         return;
     }
 
     which = name[0] != '\0' ? name : NULL;
-    rc = retire ? bk_ca_retire(core->ca, which, &err)
+    rc = retire ? bk_ca_retire(core->ca, which, force, &err)
                 : bk_ca_rotate(core->ca, which, &err);
 
     if (rc != 0) {
@@ -110,16 +110,18 @@ bk_api_ca_do(bk_request_t *r, const bk_request_info_t *info, bk_core_t *core,
 }
 
 
-/* {"authority": NAME}; nothing, or no name: both. */
+/* {"authority": NAME, "force": true}; nothing, or no name: both. */
 
 static int
-bk_api_ca_body(bk_str_t body, char *name, size_t size, bk_err_t *err)
+bk_api_ca_body(bk_str_t body, char *name, size_t size, int *force,
+    bk_err_t *err)
 {
     int          rc = 0;
-    json_t      *json, *value;
+    json_t      *json, *value, *forced;
     const char  *s;
 
     name[0] = '\0';
+    *force = 0;
 
     if (body.len == 0) {
         return 0;
@@ -127,13 +129,18 @@ bk_api_ca_body(bk_str_t body, char *name, size_t size, bk_err_t *err)
 
     json = json_loadb(body.data, body.len, JSON_REJECT_DUPLICATES, NULL);
     value = json_object_get(json, "authority");
+    forced = json_object_get(json, "force");
     s = json_string_value(value);
+    *force = json_is_true(forced);
 
-    if (!json_is_object(json) || json_object_size(json) > (value != NULL)
+    if (!json_is_object(json)
+        || json_object_size(json)
+           != (size_t) ((value != NULL) + (forced != NULL))
+        || (forced != NULL && !json_is_boolean(forced))
         || (value != NULL && (s == NULL || *s == '\0' || strlen(s) >= size)))
     {
         bk_err_set(err, 400, "BadRequest", "the body is no JSON object with "
-                   "\"authority\" alone");
+                   "\"authority\" and \"force\" alone");
         rc = bk_err_hint(err, "{\"authority\": \"gateway\"} or \"worker\"; {} "
                          "is both");
 

@@ -22,6 +22,8 @@ static const bk_signer_t *bk_ca_signer(bk_ca_t *ca, bk_authority_t *a,
 static int bk_ca_rotate_one(bk_ca_t *ca, bk_authority_t *a, bk_err_t *err);
 static int bk_ca_may_rotate(const bk_ca_t *ca, const bk_authority_t *a,
     bk_err_t *err);
+static int bk_ca_needed(const bk_ca_t *ca, const bk_authority_t *a,
+    bk_err_t *err);
 static int bk_ca_named(bk_ca_t *ca, const char *name, bk_authority_t *out[2],
     bk_err_t *err);
 
@@ -303,8 +305,6 @@ bk_ca_rotate(bk_ca_t *ca, const char *name, bk_err_t *err)
         }
     }
 
-    ca->steady = 0;
-
     for (i = 0; i < 2; i++) {
         if (which[i] != NULL && bk_ca_rotate_one(ca, which[i], err) != 0) {
             break;
@@ -316,7 +316,6 @@ bk_ca_rotate(bk_ca_t *ca, const char *name, bk_err_t *err)
         i = 0;
     }
 
-    ca->steady = 1;
     bk_ca_tell(ca);
 
     return i < 2 ? -1 : 0;
@@ -398,7 +397,7 @@ bk_ca_rotate_one(bk_ca_t *ca, bk_authority_t *a, bk_err_t *err)
 
 
 int
-bk_ca_retire(bk_ca_t *ca, const char *name, bk_err_t *err)
+bk_ca_retire(bk_ca_t *ca, const char *name, int force, bk_err_t *err)
 {
     int              i, n = 0;
     unsigned         j;
@@ -415,6 +414,12 @@ bk_ca_retire(bk_ca_t *ca, const char *name, bk_err_t *err)
     if (n == 0) {
         bk_err_set(err, 409, "NothingOld", "there is no old authority");
         return bk_err_hint(err, "bkctl ca rotate makes the present one old");
+    }
+
+    for (i = 0; i < 2 && !force; i++) {
+        if (which[i] != NULL && bk_ca_needed(ca, which[i], err)) {
+            return -1;
+        }
     }
 
     for (i = 0; i < 2; i++) {
@@ -434,6 +439,39 @@ bk_ca_retire(bk_ca_t *ca, const char *name, bk_err_t *err)
     bk_ca_look(ca);
 
     return 0;
+}
+
+
+/* Who is cut off when the old ones go now? */
+
+static int
+bk_ca_needed(const bk_ca_t *ca, const bk_authority_t *a, bk_err_t *err)
+{
+    char      when[32];
+    unsigned  i;
+    uint64_t  until = 0;
+
+    for (i = 0; i < a->nold; i++) {
+        if (a->old[i].until_ms > until) {
+            until = a->old[i].until_ms;
+        }
+    }
+
+    if (until <= bk_ca_now_ms(ca)) {
+        return 0;
+    }
+
+    bk_err_set(err, 409, "StillNeeded", "an old %s authority is needed until "
+               "%s: %s", a->name, bk_log_time(until, when, sizeof(when)),
+               a == &ca->gateway
+               ? "clients that were allocated a worker before the rotation "
+                 "would be refused, and would not trust the gateway"
+               : "workers that were started before the rotation could not be "
+                 "reached until they are started again");
+    bk_err_hint(err, "it retires by itself when nothing needs it; with force "
+                "(bkctl ca retire --force) it goes now");
+
+    return 1;
 }
 
 

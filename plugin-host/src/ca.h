@@ -74,10 +74,11 @@ int bk_ca_issue(bk_ca_t *ca, const bk_cert_request_t *req, bk_cert_t *out,
 /*
  * name: "gateway", "worker" or NULL for both.  bk_ca_rotate(): a new key
  * signs from now on.  bk_ca_retire(): the old ones are not trusted from now
- * on; what they issued and is in use is refused.  404, 409.
+ * on; what they issued and is in use is refused, so one that is still needed
+ * is dropped with force alone.  404, 409.
  */
 int bk_ca_rotate(bk_ca_t *ca, const char *name, bk_err_t *err);
-int bk_ca_retire(bk_ca_t *ca, const char *name, bk_err_t *err);
+int bk_ca_retire(bk_ca_t *ca, const char *name, int force, bk_err_t *err);
 
 /* Both authorities, for GET /api/v1/ca (doc/api.md); the caller frees. */
 json_t *bk_ca_show(bk_ca_t *ca);

@@ -135,7 +135,7 @@ bk_ca_write(const char *path, const char *text, unsigned mode,
 
     (void) unlink(tmp);
 
-    if ((flags & BK_CA_SYNC) && bk_ca_sync_dir(path) == -1) {
+    if ((flags & BK_CA_SYNC_DIR) && bk_ca_sync_dir(path) == -1) {
         goto failed;
     }
 
@@ -151,12 +151,12 @@ failed:
 }
 
 
-/* Over what is there; on the disk when it returns. */
+/* Over what is there.  Not waited for: who moves can do so again. */
 
 int
 bk_ca_move(const char *from, const char *to, bk_err_t *err)
 {
-    if (rename(from, to) == -1 || bk_ca_sync_dir(to) == -1) {
+    if (rename(from, to) == -1) {
         return bk_err_set(err, 500, "CannotWrite", "cannot rename %s to %s: "
                           "%s", from, to, strerror(errno));
     }

@@ -71,7 +71,9 @@ struct bk_ca_s {
     int64_t          ahead_s;   /* of the real time, for tests */
     unsigned         pending:1; /* nginx has not read what it should */
     unsigned         changed:1; /* its files, since it was told */
-    unsigned         steady:1;  /* not starting, not rotating: no fsync */
+    unsigned         due:1;     /* somebody has to reload it; not we */
+    unsigned         steady:1;  /* not starting: nginx' files, which a start
+                                   makes again, are not waited for */
     uint64_t         ends_ms[2];    /* of gateway.pem and upstream.pem */
 
     bk_ca_watch_t   *watch;
@@ -172,7 +174,8 @@ int bk_ca_dir(const char *path, bk_err_t *err);
 int bk_ca_read(const char *path, int follow, char **text, bk_err_t *err);
 /* Whole or not at all; what flags say. */
 #define BK_CA_REPLACE  1        /* else an existing file is kept: 409 */
-#define BK_CA_SYNC     2
+#define BK_CA_SYNC     2        /* on the disk, by whatever name */
+#define BK_CA_SYNC_DIR 4        /* and by its name */
 int bk_ca_write(const char *path, const char *text, unsigned mode,
     unsigned flags, bk_err_t *err);
 int bk_ca_move(const char *from, const char *to, bk_err_t *err);

@@ -88,15 +88,13 @@ bk_own_prepare(bk_ca_t *ca, bk_authority_t *a, const bk_signer_t *next,
     bk_own_forget(ca, a);
 
     /* the certificate last: with it there is a key */
-    if (bk_own_write_key(bk_ca_path(ca, a, BK_OWN_NEXT_KEY, path),
-                           next, err)
+    if (bk_own_write_key(bk_ca_path(ca, a, BK_OWN_NEXT_KEY, path), next, err)
         != 0)
     {
         return -1;
     }
 
-    return bk_own_write_cert(bk_ca_path(ca, a, BK_OWN_NEXT, path),
-                               &copy, err);
+    return bk_own_write_cert(bk_ca_path(ca, a, BK_OWN_NEXT, path), &copy, err);
 }
 
 

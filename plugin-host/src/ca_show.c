@@ -26,7 +26,7 @@ bk_ca_show(bk_ca_t *ca)
                      "authorities", bk_show_authority(ca, &ca->gateway),
                      bk_show_authority(ca, &ca->worker),
                      "files", bk_show_file(ca, 0), bk_show_file(ca, 1),
-                     "reloadPending", (int) ca->pending);
+                     "reloadDue", (int) (ca->pending || ca->due));
 }
 
 

@@ -200,7 +200,8 @@ bk_authority_save(bk_ca_t *ca, bk_authority_t *a, int sync, bk_err_t *err)
 
     bk_ca_path(ca, a, BK_STORE_TRUST, path);
     rc = bk_ca_write(path, text, 0600,
-                     BK_CA_REPLACE | (sync ? BK_CA_SYNC : 0), err);
+                     BK_CA_REPLACE | (sync ? BK_CA_SYNC | BK_CA_SYNC_DIR
+                                           : 0), err);
     free(text);
 
     if (rc == 0) {

@@ -305,6 +305,7 @@ bk_ca_tell(bk_ca_t *ca)
     }
 
     if (!ca->conf.reloads) {
+        ca->due = 1;
         bk_log(BK_LOG_WARN, "ca", "files of %s/tls have changed: reload nginx "
                "(nginx -s reload), which touches no build; gateway.reload in "
                "the configuration does it from here", ca->dir);

@@ -139,9 +139,12 @@ clock_dropped(void)
        && strcmp(err.reason, "TooManyAuthorities") == 0, "a fifth is refused");
     ok(bk_ca_rotate(ca, "nobody", &err) == -1 && err.code == 404,
        "and one that is not there");
-    ok(bk_ca_retire(ca, "gateway", &err) == 0 && ca->gateway.nold == 0,
+    ok(bk_ca_retire(ca, "gateway", 0, &err) == -1
+       && strcmp(err.reason, "StillNeeded") == 0
+       && ca->gateway.nold == BK_CA_OLD_MAX, "one that is needed stays");
+    ok(bk_ca_retire(ca, "gateway", 1, &err) == 0 && ca->gateway.nold == 0,
        "all are retired by hand");
-    ok(bk_ca_retire(ca, NULL, &err) == -1 && err.code == 409,
+    ok(bk_ca_retire(ca, NULL, 1, &err) == -1 && err.code == 409,
        "which is refused when there are none");
 
     bk_ca_free(&ca);
@@ -196,7 +199,7 @@ clock_short(void)
        && ca_test_verify(mid, ca->gateway.now.trust, 0), "the new one signs");
     ok(ca_test_verify(cert, ca->gateway.trust, 0), "both are trusted");
 
-    ok(bk_ca_retire(ca, NULL, &err) == 0 && ca->gateway.nold == 1,
+    ok(bk_ca_retire(ca, NULL, 1, &err) == 0 && ca->gateway.nold == 1,
        "retired: nginx has to show the new one first");
     free(after);
     after = ca_test_read("tls/gateway.pem");

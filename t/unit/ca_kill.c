@@ -142,7 +142,7 @@ ca_kill_retire(void)
     bk_ca_t   *ca = ca_test_open(1);
     bk_err_t   err;
 
-    if (ca == NULL || bk_ca_retire(ca, NULL, &err) != 0) {
+    if (ca == NULL || bk_ca_retire(ca, NULL, 1, &err) != 0) {
         _exit(1);
     }
 

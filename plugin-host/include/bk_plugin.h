@@ -461,7 +461,9 @@ struct bk_host_s {
         bk_err_t *err);
     /* who asks, as long as the request lives; -1: nobody said (open route) */
     int (*http_identity)(bk_request_t *r, bk_identity_t *out);
-    /* 0: the caller may do verb in this pool; -1: 403 with what was seen */
+    /* 0: the caller may do verb in this pool; -1: 403 with what was seen.  It
+       is counted, and a refusal is audited, unless err is NULL: then it is
+       only a look at what may be shown. */
     int (*http_allowed)(bk_request_t *r, int verb, bk_str_t pool,
         bk_decision_t *out, size_t size, bk_err_t *err);
 

@@ -278,7 +278,17 @@ bk_gate_allowed(bk_request_t *r, int verb, bk_str_t pool, bk_decision_t *d,
     g = c->gate;
     rc = bk_access_decide(g->core->access, c->who, verb, pool, d, err);
 
+    /* who needs no reason only looks what there is, perhaps at very much */
+    if (err == NULL && (rc != 0 || c->rule != NULL)) {
+        return rc;
+    }
+
     bk_gate_keep(c, d->rule, pool);
+
+    if (err == NULL) {
+        return 0;
+    }
+
     bk_gate_count(g, d->rule.len > 0 ? d->rule : BK_STR(BK_ACCESS_NONE),
                   rc == 0);
 

@@ -28,7 +28,8 @@ bk_who_t *bk_gate_who(const bk_request_t *r);
 /* Is it an operator, or is the peer of its connection one? */
 int bk_gate_operator(const bk_gate_t *g, const bk_request_t *r);
 
-/* As bk_access_decide(); counted, and a refusal is in the audit log. */
+/* As bk_access_decide(); counted, and a refusal is in the audit log, unless
+ * err is NULL. */
 int bk_gate_allowed(bk_request_t *r, int verb, bk_str_t pool,
     bk_decision_t *d, bk_err_t *err);
 

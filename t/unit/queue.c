@@ -123,6 +123,21 @@ test_order(void)
 
     fresh();
 
+    for (i = 0; i < 6; i++) {
+        push(&e[i], "a", 0);
+    }
+
+    for (i = 0; i < 3; i++) {
+        bk_queue_served(bk_queue_next(p, now));
+    }
+
+    for (i = 6; i < 9; i++) {
+        push(&e[i], "b", 0);
+    }
+
+    ok(strcmp(order(), "bababa") == 0, "... and has every second turn");
+
+    fresh();
     push_at(&e[3], "b", 0, 0, "", now - BK_AGING);
     push_at(&e[4], "c", 0, 0, "", now - BK_AGING + 1);
 

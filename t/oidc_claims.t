@@ -56,7 +56,7 @@ my @cases = (
         'none'],
 );
 
-plan tests => 6 + @cases;
+plan tests => 7 + @cases;
 
 is($p->{first}, 'ready', 'it starts');
 
@@ -77,6 +77,8 @@ like(text({ aud => ["a\e[1mb"] }),
     qr/wrong audience: saw a\?\[1mb, want builds/, 'and what it saw');
 like(text({ nbf => $now + 7200 }), qr/not valid for another (2h|1h59m\d+s) /,
     'and since when it will do');
+like(text({ sub => undef }), qr/the token has no subject \(sub\)/,
+    'what is missing');
 my $stats = Oidc::stats($p);
 is($stats->{'oidc_tokens_total{source="main",result="wrong_audience"}'}, 5,
     'they are counted');

@@ -14,7 +14,7 @@ use IO::Socket::INET;
 use Oidc;
 use Test::Buildkit;
 
-plan tests => 24;
+plan tests => 28;
 
 my $t = Test::Buildkit->new;
 my ($github, $hangs) = map { Oidc->new($t, $_) } qw(github hangs);
@@ -113,8 +113,17 @@ my $text = '';
 like($text, qr/^HTTP\/1\.1 503 .*issuer hangs .*"IssuerUnreachable"/s,
     'whose own callers are told');
 
-is($t->http('127.0.0.1:' . $t->port('metrics'), GET => '/metrics')->{status},
-    200, 'metrics');
+my $metrics = $t->http('127.0.0.1:' . $t->port('metrics'), GET =>
+    '/metrics')->{body};
+for my $line ('tokens_total{source="github",result="accepted"} [1-9]',
+    'tokens_total{source="github",result="expired"} 1',
+    'tokens_total{source="hangs",result="unreachable"} 1',
+    'key_fetches_total{issuer="github",result="ok"} 1',
+    'cached_tokens [1-9]')
+{
+    like($metrics, qr/^buildkit_gateway_oidc_\Q@{[$line =~ s{ .*}{ }r]}\E
+        @{[$line =~ s{.* }{}r]}\d*$/mx, $line);
+}
 my $parts = join '|', map { quotemeta substr $_, -20 } $good, $static;
 unlike($host->log . $t->read('audit.log'), qr/$parts|eyJ/,
     'no token in the logs');

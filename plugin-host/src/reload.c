@@ -447,16 +447,14 @@ bk_reload_health(const bk_reload_t *r)
 {
     static char  text[BK_RELOAD_LINE + 160];
 
-    if (r == NULL || (r->state == BK_RELOAD_IDLE && r->failures == 0)) {
+    /* one that is under way is nothing to worry about */
+    if (r == NULL || r->failures == 0) {
         return "ok";
     }
 
-    if (r->failures > 0) {
-        snprintf(text, sizeof(text), "nginx was not reloaded: %s", r->error);
-        return text;
-    }
+    snprintf(text, sizeof(text), "nginx was not reloaded: %s", r->error);
 
-    return "nginx is being reloaded";
+    return text;
 }
 
 

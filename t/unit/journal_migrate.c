@@ -150,6 +150,10 @@ main(void)
     for (half = 0; half < 2; half++) {
         for (n = 1 + half; !killed_at(n, half); n += n < 20 ? 2 : 31) {
             points++;
+
+            if (unopened + lost + disorder > 0) {
+                break;
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Exporter qw(import);
+use IO::Select;
 use IO::Socket::INET;
 use JSON ();
 use Time::HiRes qw(time);
@@ -15,7 +16,7 @@ use Access;
 use Allocator qw(answers static_pool);
 
 our @EXPORT = qw(start rules ask_as as allocate_as release_as lookup_as
-    queued answers);
+    queued watch_as line answers);
 
 my $path = '/api/v1/workers';
 
@@ -109,6 +110,42 @@ sub queued {
         @{$host->request(GET => '/api/v1/pools')->{json}};
 
     return $pool->{queue};
+}
+
+# GET /api/v1/allocations/ID?watch=1
+sub watch_as {
+    my ($t, $who, $id) = @_;
+
+    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $t->port('api'))
+        or die $!;
+    syswrite $s, "GET /api/v1/allocations/$id?watch=1 HTTP/1.1\r\n"
+        . "Host: x\r\nConnection: close\r\nAuthorization: Bearer "
+        . Access::token('now', $who, {}) . "\r\n\r\n";
+
+    return { socket => $s, text => '', head => undef, all => '' };
+}
+
+# Its next line, undef at the end; blank ones only keep the connection.
+sub line {
+    my ($watch) = @_;
+
+    my $deadline = time + 20;
+    my $select = IO::Select->new($watch->{socket});
+    while (time < $deadline) {
+        if (!defined $watch->{head} && $watch->{text} =~ s/^(.*?)\r\n\r\n//s) {
+            $watch->{head} = $1;
+        }
+        if (defined $watch->{head}
+            && $watch->{text} =~ s/^.*?(\{[^\n]*\})\r?\n//s)
+        {
+            return JSON::decode_json($1);
+        }
+        next if !$select->can_read(0.2);
+        sysread($watch->{socket}, my $more, 65536) or return;
+        $watch->{text} .= $more;
+        $watch->{all} .= $more;
+    }
+    die 'no line';
 }
 
 1;

@@ -8,6 +8,7 @@
 #include "allocator.h"
 
 
+static void bk_answer_audit(bk_call_t *c, int state);
 static void bk_answer_endpoints(bk_call_t *c, bk_buf_t *b);
 static void bk_answer_new(bk_call_t *c, int state, bk_buf_t *b);
 static void bk_answer_old(bk_call_t *c, int state, bk_buf_t *b);
@@ -64,6 +65,7 @@ bk_answer(bk_call_t *c, int state)
     }
 
     bk_buf_add(&b, "}\n", 2);
+    bk_answer_audit(c, state);
 
     h->http_reply(c->r, 200, "application/json",
                   (bk_str_t) { b.data, b.len });
@@ -72,6 +74,25 @@ bk_answer(bk_call_t *c, int state)
     bk_call_free(&c);
     bk_settle_rest(a, rec);
     bk_record_unref(&rec);
+}
+
+
+static void
+bk_answer_audit(bk_call_t *c, int state)
+{
+    bk_buf_t      b;
+    bk_record_t  *rec;
+
+    rec = c->rec;
+    b = (bk_buf_t) { NULL, 0, 0 };
+
+    bk_buf_allocation(&b, rec->hash, c->pool);
+    bk_buf_str(&b, "worker", rec->seat == NULL ? "" : rec->seat->name);
+    bk_buf_bool(&b, "untrusted", rec->untrusted);
+    bk_buf_str(&b, "state", bk_state_name(state));
+
+    bk_buf_audit(c->a, c->r, "allocate",
+                 rec->seat == NULL ? "queued" : "allocated", &b);
 }
 
 

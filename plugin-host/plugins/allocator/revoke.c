@@ -44,6 +44,7 @@ bk_revoke_end(bk_allocator_t *a, bk_request_t *r,
     const char *otherwise)
 {
     char              id[BK_ID_LEN + 1], reason[BK_TABLE_TEXT_LEN];
+    char              name[BK_OWNER_MAX + 1];
     uint8_t           hash[BK_TABLE_HASH_LEN];
     bk_err_t          err;
     bk_row_t          row;
@@ -85,6 +86,10 @@ bk_revoke_end(bk_allocator_t *a, bk_request_t *r,
 
     bk_revoke_audit(a, r, verb == BK_VERB_REVOKE ? "revoke" : "release",
                     &row, reason);
+    bk_str_copy(name, sizeof(name), who.name);
+    bk_journal_note(a->journal, hash, verb == BK_VERB_REVOKE ? "revoke"
+                                                             : "release",
+                    name, reason, h->now_ms(h));
     bk_ending_begin(a, r, hash, state, reason);
 }
 

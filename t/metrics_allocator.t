@@ -13,7 +13,7 @@ use Allocator;
 use Report ();
 use Test::Buildkit;
 
-plan tests => 36;
+plan tests => 37;
 
 my $t = Test::Buildkit->new;
 my $static = static_pool($t, 2, more => <<'END');
@@ -116,6 +116,10 @@ is_deeply [map { $type{$_} } qw(queue_wait_seconds journal_commit_seconds
     ['counter']], 'typed';
 is_deeply [grep { @{$type{$_}} > 1 } sort keys %type], [],
     'each is described once, its lines together';
+my ($table) = $t->read($t->root . '/plugin-host/doc/journal.md')
+    =~ /^\| metric .*?\n\|---.*?\n(.*?)\z/ms;
+is_deeply [sort grep { /^(?:journal|queue|pool|placed|affinity|allocate)_/ }
+    keys %type], [sort $table =~ /^\| (\w+)/mg], 'the document names them';
 $host->stop;
 
 

@@ -44,11 +44,19 @@ E
     mount --bind '$dir/nsswitch.conf' /etc/nsswitch.conf && exec "\$0" "\$@"
 R
 is($p->{first}, 'ready', 'it starts');
+Oidc::warm($p, $issuer->token('k', {}));
 ok($dns->recv(my $query, 512), 'the name server is asked');
 
-my $hung = Oidc::begin($p, $issuer->token('k', { iss => $far }));
-ok(Oidc::ask($p, $issuer->token('k', {}))->{ok}, 'another issuer\'s token');
-ok(!$p->{answers}{$hung}, 'is answered meanwhile');
+# again, as a request of before may be given up just then
+my ($hung, $good, $waits);
+for my $jti (1 .. 3) {
+    $hung = Oidc::begin($p, $issuer->token('k', { iss => $far }));
+    $good = Oidc::ask($p, $issuer->token('k', { jti => $jti }))->{ok};
+    Oidc::ping($p);
+    $waits = !$p->{answers}{$hung} and last;
+}
+ok($good, 'another issuer\'s token');
+ok($waits, 'is answered meanwhile');
 my $a = Oidc::answer($p, $hung);
 like($a->{line}, qr/^503 IssuerUnreachable the keys of issuer far /,
     'its own caller is told');
@@ -58,6 +66,6 @@ $t->wait_for(sub { Oidc::ping($p); $t->read($p->{log})
     =~ /issuer far: its openid-configuration: / }, 30, 'the end of it');
 like($t->read($p->{log}), qr/issuer far: .*(?:timed? ?out|timeout)/i,
     'the request is given up');
-ok(Oidc::ask($p, $issuer->token('k', { jti => 2 }))->{ok},
+ok(Oidc::ask($p, $issuer->token('k', { jti => 4 }))->{ok},
     'nobody waits for the thread');
 is(Oidc::quit($p), 0, 'not even the end');

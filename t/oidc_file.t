@@ -103,7 +103,7 @@ like($h->{err}, qr/host\.yaml:3: .*oidc\.yaml:7: .*name of an issuer/,
 my $p = Oidc::identify($t, $one);
 is($p->{first}, 'ready', 'a good file');
 my $jwt = $issuer->token('k', {});
-ok(Oidc::ask($p, $jwt)->{ok}, 'its issuer');
+ok(Oidc::warm($p, $jwt), 'its issuer');
 ok(Oidc::ask($p, $token)->{none}, 'a token that is not there yet');
 
 $t->write('oidc.yaml', $one . $tokens);
@@ -133,5 +133,5 @@ is(Oidc::quit($p), 0, 'the end');
 
 $p = Oidc::identify($t, $one =~ s/"https[^"]*"/"$plain"/r,
     'insecureLoopback=true');
-ok(Oidc::ask($p, $http->token('k', {}))->{ok}, 'http, where it is allowed');
+ok(Oidc::warm($p, $http->token('k', {})), 'http, where it is allowed');
 is(Oidc::quit($p), 0, 'its end');

@@ -52,6 +52,7 @@ tokenReview:
 E
 my $p = Oidc::identify($t, $yaml);
 is($p->{first}, 'ready', 'it starts');
+Oidc::warm($p, $issuer->token('k', {}));
 
 my %claims = (iss => 'https://kubernetes.default.svc', aud => ['builds'],
     sub => "$sa:team:runner");

@@ -27,7 +27,7 @@ is($p->{first}, 'ready', 'it starts');
 
 my %day = (exp => time + 86400);
 my $first = $issuer->token('first', \%day);
-ok(Oidc::ask($p, $first)->{ok}, 'the first key');
+ok(Oidc::warm($p, $first), 'the first key');
 is($issuer->requests('/jwks'), 1, 'its keys are fetched once');
 
 # a second key next to it
@@ -73,15 +73,18 @@ is(Oidc::ask($p, $issuer->token('second', {}))->{reason}, 'BadSignature',
 
 # the issuer goes down
 $issuer->stop;
-Oidc::clock($p, 11_000);
-my $a = Oidc::ask($p, $issuer->token('third', {}, { kid => 'fourth' }));
+my $a;
+for (1 .. 3) {
+    Oidc::clock($p, 11_000);
+    $a = Oidc::ask($p, $issuer->token('third', {}, { kid => 'fourth' }));
+}
 is("$a->{code} $a->{reason}", '503 IssuerUnreachable',
     'an unknown key while it is down');
 like($a->{text}, qr/issuer main .*(?:refused|connect)/i, 'says so');
 ok(Oidc::ask($p, $issuer->token('third', {}))->{ok},
     'the old keys are still good');
 $a = Oidc::stats($p);
-cmp_ok($a->{'oidc_key_fetches_total{issuer="main",result="failed"}'}, '>', 0,
+cmp_ok($a->{'oidc_key_fetches_total{issuer="main",result="failed"}'}, '>=', 3,
     'failures are counted');
 my $log = $t->read($p->{log});
 is(scalar(() = $log =~ /^2: issuer main: .*going on with its keys/mg), 1,

@@ -50,6 +50,11 @@ tokens:
   - {name: old, sha256: "$old_hash", expires: "2020-01-01T00:00:00Z"}
 E
 is($p->{first}, 'ready', 'it starts');
+Oidc::warm($p, $github->token('RS256', {}));
+Oidc::warm($p, $gitlab->token('only', { project_path => 'x',
+    aud => 'https://builds.example' }));
+Oidc::warm($p, $gitlab->token('only', { user_identities => { 0 => 'x' },
+    aud => 'deploy' }));
 
 my $branch = 'repo:octo/app:ref:refs/heads/main';
 my %actions = (sub => $branch, aud => 'builds', repository => 'octo/app',

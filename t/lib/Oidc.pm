@@ -9,6 +9,7 @@ package Oidc;
 #   $issuer->publish;                           # openid-configuration, JWKS
 #   my $token = $issuer->token('a', {sub => ...});
 #   my $asked = Oidc::identify($t, $yaml);      # a Test::Buildkit::Pipe
+#   Oidc::warm($asked, $token);              # the keys are there
 #   Oidc::ask($asked, $token);
 #
 # What a path is answered with is a file, so it can be changed at any time:
@@ -397,6 +398,14 @@ sub answer {
 }
 
 sub ask { answer($_[0], begin(@_)) }
+
+# until this one is good: a busy machine may take longer than a caller waits
+sub warm {
+    my ($p, $token) = @_;
+
+    return $p->{test}->wait_for(sub { ask($p, $token)->{ok} }, 60,
+        'the keys of an issuer');
+}
 
 sub clock { my ($p, $ms) = @_; _said($p, "clock $ms", qr/^ok/) }
 sub ping  { _said($_[0], 'ping', qr/^pong/) }

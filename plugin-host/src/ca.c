@@ -187,7 +187,7 @@ bk_ca_make(bk_ca_t *ca, const bk_cert_request_t *req, int own,
     ca->spki = NULL;
 
     leaf = bk_ca_cert_pem(cert);
-    len = i2d_PUBKEY(key, &ca->spki);
+    len = bk_ca_key_spki(key, &ca->spki);
 
     if (leaf == NULL || len <= 0
         || asprintf(&ca->cert_pem, "%s%s", leaf,

@@ -25,7 +25,8 @@
 #define BK_CA_CSR_MAX    16384
 
 
-static X509 *bk_cert_new(EVP_PKEY *key);
+static X509 *bk_cert_new(EVP_PKEY *key,
+    int (*set)(X509 *cert, EVP_PKEY *key));
 static int bk_cert_times(X509 *cert, const X509 *ca, uint64_t not_after_ms);
 static int bk_cert_name(X509_NAME *name, bk_str_t cn);
 static int bk_cert_add(X509 *cert, X509 *ca, int nid, const char *value);
@@ -51,7 +52,7 @@ bk_ca_self(const char *name, EVP_PKEY *key, bk_err_t *err)
     X509_NAME      *subject;
     unsigned char   id[EVP_MAX_MD_SIZE];
 
-    cert = bk_cert_new(key);
+    cert = bk_cert_new(key, X509_set_pubkey);
     if (cert == NULL || !X509_pubkey_digest(cert, EVP_sha256(), id, &len)) {
         goto failed;
     }
@@ -104,7 +105,7 @@ bk_ca_cross(const bk_signer_t *by, X509 *of, bk_err_t *err)
     X509_EXTENSION  *ext;
 
     ends = bk_ca_end_ms(of) < bk_ca_end_ms(by->cert) ? of : by->cert;
-    cert = bk_cert_new(X509_get0_pubkey(of));
+    cert = bk_cert_new(X509_get0_pubkey(of), X509_set_pubkey);
 
     if (cert == NULL
         || !X509_set_subject_name(cert, X509_get_subject_name(of))
@@ -155,7 +156,8 @@ bk_ca_sign(const bk_signer_t *by, const bk_cert_request_t *req,
         return NULL;
     }
 
-    cert = bk_cert_new(key);
+    /* nobody asks this one for its key: the quick way will do */
+    cert = bk_cert_new(key, bk_ca_key_into);
 
     if (cert == NULL || !bk_cert_name(X509_get_subject_name(cert), req->cn)
         || !X509_set_issuer_name(cert, X509_get_subject_name(by->cert))
@@ -275,7 +277,7 @@ bk_ca_key_ok(const EVP_PKEY *key)
 
 
 static X509 *
-bk_cert_new(EVP_PKEY *key)
+bk_cert_new(EVP_PKEY *key, int (*set)(X509 *cert, EVP_PKEY *key))
 {
     X509           *cert;
     BIGNUM         *bn;
@@ -294,7 +296,7 @@ bk_cert_new(EVP_PKEY *key)
     if (bn == NULL
         || BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(cert)) == NULL
         || !X509_set_version(cert, 2)
-        || !X509_set_pubkey(cert, key))
+        || !set(cert, key))
     {
         X509_free(cert);
         cert = NULL;

@@ -98,6 +98,15 @@ int bk_ca_tls(bk_ca_t *ca, bk_err_t *err);
 /* Tells whoever reloads nginx, if something changed since. */
 void bk_ca_tell(bk_ca_t *ca);
 
+/* ca_key.c: quickly for P-256 */
+/* PKCS#8 in PEM, secret: bk_ca_burn() it; NULL: it cannot be */
+char *bk_ca_key_pem(EVP_PKEY *key, size_t *len);
+/* SubjectPublicKeyInfo; its length, or 0 and less; free() it */
+int bk_ca_key_spki(EVP_PKEY *key, unsigned char **der);
+/* As X509_set_pubkey(), but X509_get0_pubkey() of cert may then be NULL: it
+ * is to be written, not used */
+int bk_ca_key_into(X509 *cert, EVP_PKEY *key);
+
 /* ca_store.c */
 int bk_authority_open(bk_ca_t *ca, bk_authority_t *a, const char *name,
     bk_err_t *err);
@@ -161,7 +170,6 @@ STACK_OF(X509) *bk_ca_pem_certs(const char *text);
 EVP_PKEY *bk_ca_pem_key(const char *text);
 char *bk_ca_cert_pem(X509 *cert);
 char *bk_ca_certs_pem(const STACK_OF(X509) *certs, int from);
-char *bk_ca_key_pem(EVP_PKEY *key, size_t *len);
 uint64_t bk_ca_end_ms(const X509 *cert);
 /* "...: what OpenSSL says", for a 500. */
 int bk_ca_fail(bk_err_t *err, const char *what);

@@ -53,27 +53,6 @@ bk_ca_certs_pem(const STACK_OF(X509) *certs, int from)
 }
 
 
-char *
-bk_ca_key_pem(EVP_PKEY *key, size_t *out_len)
-{
-    BIO   *bio = BIO_new(BIO_s_secmem());
-    char  *data, *pem = NULL;
-    long   len;
-
-    if (bio != NULL
-        && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL))
-    {
-        len = BIO_get_mem_data(bio, &data);
-        pem = strndup(data, (size_t) len);
-        *out_len = (size_t) len;
-    }
-
-    BIO_free(bio);
-
-    return pem;
-}
-
-
 /* The first one of the text. */
 
 X509 *

@@ -21,7 +21,7 @@ our @EXPORT = qw(measure_pairs measure_live measure_restart
 my $QUICK = $ENV{BENCH_QUICK} ? 1 : 0;
 
 # the goals say these
-my $RATE   = 500;
+my $RATE   = $ENV{BENCH_RATE} // 500;
 my $LIVE   = $QUICK ? 10_000 : 100_000;
 my $QUEUED = $QUICK ? 1000 : 10_000;
 my $ROWS   = $QUICK ? 100_000 : 1_000_000;
@@ -92,7 +92,7 @@ sub configure
 
     if ($issuer) {
         Contenders::write_file("$dir/oidc.yaml", "issuers:\n"
-            . "  - {name: bench, url: \"$issuer\", audience: [bench]}\n");
+            . "  - {name: bench, issuer: \"$issuer\", audience: [bench]}\n");
         $oidc = "  - {name: oidc, options: {file: $dir/oidc.yaml,"
             . " insecureLoopback: true}}\n";
         $access = <<'END';
@@ -202,7 +202,8 @@ sub measure_pairs
         . "journal on, ms\n";
     times_table($r, ['allocate', 'allocate'], ['release', 'release']);
     print "  $r->{bad} of them were refused\n" if $r->{bad};
-    printf "  %-35s %9.0f %%\n", 'CPU of plugin-host', $r->{cpu};
+    printf "  %-35s %9.0f %%, %.0f us a pair\n", 'CPU of plugin-host',
+        $r->{cpu}, $r->{cpu} * 1e4 * $r->{seconds} / $r->{allocate};
 
     return $r;
 }

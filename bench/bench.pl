@@ -452,7 +452,7 @@ sub contenders
 sub main
 {
     my $dir = File::Temp::tempdir('buildkit-bench-XXXXXX', TMPDIR => 1,
-        CLEANUP => 1);
+        CLEANUP => !$ENV{BENCH_KEEP});
 
     $SIG{$_} = sub { die "interrupted\n" } for qw(INT TERM HUP);
     $SIG{ALRM} = sub { die "gave up after $DEADLINE s\n" };

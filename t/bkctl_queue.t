@@ -62,13 +62,15 @@ $t->stop($api);
 # an API without a stream: looked up by the token
 
 $api = fake('lookup', \%release, \%allocate,
-    { on => 'lookup', times => 1, json => { %queued, position => 1 } },
+    { on => 'lookup', times => 1, json => { %queued, position => 1,
+        waitsFor => 'rule r allows 2 at a time' } },
     { on => 'lookup', times => 1, json => { %ready, state => 'starting',
         workerMessage => 'pulling the image' } },
     { on => 'lookup', json => \%ready });
 $proc = start('looker', 'allocate', '--wait', '60s', '--out', "$dir/out");
 ended($proc, 0, 'no stream: exit 0');
-like($t->read('looker.log'), qr/: place 1, about 40s \.\.\. /, 'the place');
+like($t->read('looker.log'), 
+    qr/: place 1, about 40s \(rule r allows 2 at a time\) \.\.\. /, 'the place');
 like($t->read('looker.log'),
     qr/: worker w7 is starting: pulling the image \.\.\. /, '... its worker');
 is(decode_json($t->read('out/alloc.json'))->{state}, 'ready', '... written');

@@ -73,7 +73,8 @@ is($got->{rc}, 125, 'no such program: 125');
 like($got->{err}, qr{cannot start /nonexistent/program: No such}, '... said');
 clean('after a program that is not there');
 is($t->run({ env => { %env, BKCTL_ENDPOINT => "unix:$dir/none" } }, $bkctl,
-    'run', '--', 'touch', "$dir/touched")->{rc}, 125, 'no API: 125');
+    'run', '--wait', '1s', '--', 'touch', "$dir/touched")->{rc}, 125,
+    'no API: 125');
 ok(!-e "$dir/touched", '... and the command was not run');
 
 my $held = $t->run({ env => \%env }, $bkctl, 'allocate', '--out',

@@ -55,7 +55,7 @@ $got = terminal('allocate', '--out', "$dir/two", '--wait', '3s');
 is($got->{rc}, 4, 'no capacity');
 my @progress = $got->{out}
     =~ m{\rwaiting\ for\ a\ worker\ of\ pool\ default/demo:
-        \ (?:1\ of\ 1\ workers\ in\ use|place\ 1)\x20\.\.\.\x20\ds\e\[K}gx;
+        \ (?:1\ of\ 1\ workers\ in\ use|place\ 1[^\r]*)\x20\.\.\.\x20\ds\e\[K}gx;
 cmp_ok(scalar @progress, '>=', 2, 'progress is updated');
 unlike($got->{out}, qr/waiting[^\r]*\n/, '... in one line');
 like($got->{out}, qr/\r\e\[Kbkctl: no worker/, '... wiped at the end');

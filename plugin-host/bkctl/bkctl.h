@@ -366,7 +366,7 @@ char *bk_alloc_pool(const bk_args_t *args, char *buf, size_t size);
 
 /* Sets the progress's why from the list of the pool's workers. */
 void bk_why_workers(bk_progress_t *p, const json_t *workers);
-/* "place 3, about 40s[, WAITSFOR]" of an answer that is queued; "" where it says none. */
+/* "place 3, about 40s (WAITSFOR)" of an answer that is queued; "" where it says none. */
 char *bk_why_place(const json_t *answer, char *buf, size_t size);
 /* The same, put into the progress; 0: it says none. */
 int bk_why_queued(bk_progress_t *p, const json_t *answer);

@@ -210,7 +210,8 @@ bk_follow_merge(bk_wait_t *w, const json_t *look)
                                { "workerEndpoint", "endpoint" },
                                { "expiresAt", "expiresAt" },
                                { "position", "position" },
-                               { "estimate", "estimate" } };
+                               { "estimate", "estimate" },
+                               { "waitsFor", "waitsFor" } };
 
     for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         value = json_object_get(look, keys[i][0]);
@@ -225,6 +226,7 @@ bk_follow_merge(bk_wait_t *w, const json_t *look)
     {
         json_object_del(w->answer, "position");
         json_object_del(w->answer, "estimate");
+        json_object_del(w->answer, "waitsFor");
         bk_progress_why(&w->progress, "%s", "");
     }
 }

@@ -296,7 +296,7 @@ bk_wait_end(bk_wait_t *w, int rc)
 }
 
 
-/* It had a place, to the end: how the workers were is the reason. */
+/* It had a place, to the end: what it waited for, or how the workers are. */
 
 static void
 bk_wait_vain(bk_wait_t *w)
@@ -306,8 +306,11 @@ bk_wait_vain(bk_wait_t *w)
     bk_why_place(w->answer, place, sizeof(place));
     bk_progress_took(&w->progress, took, sizeof(took));
     bk_progress_why(&w->progress, "%s", "");
-    json_object_del(w->answer, "position");
-    bk_wait_why(w);
+
+    if (*bk_out_string(w->answer, "waitsFor") == '\0') {
+        json_object_del(w->answer, "position");
+        bk_wait_why(w);
+    }
 
     bk_out_error("no worker of pool %s became free within %s%s%s%s%s",
                  w->pool, took, *place ? ": " : "", place,

@@ -103,7 +103,7 @@ bk_why_place(const json_t *answer, char *buf, size_t size)
     text = bk_out_string(answer, "waitsFor");
 
     if (*text) {
-        snprintf(buf + strlen(buf), size - strlen(buf), ", %s", text);
+        snprintf(buf + strlen(buf), size - strlen(buf), " (%s)", text);
     }
 
     return buf;

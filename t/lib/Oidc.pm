@@ -32,6 +32,9 @@ use Time::HiRes qw(time);
 
 my $JSON = JSON->new->canonical;
 
+# whatever proxy this machine has
+$ENV{no_proxy} = $ENV{NO_PROXY} = '127.0.0.1';
+
 
 # new(T, NAME, [tls => 0]): https with the test's gateway authority
 sub new {

@@ -95,6 +95,8 @@ like($m, $_, 'metrics') for
     qr/^buildkit_gateway_access_decisions_total\{rule="one",outcome="allowed"\} 3$/m,
     qr/^buildkit_gateway_access_decisions_total\{rule="closed",outcome="refused"\} 1$/m,
     qr/^buildkit_gateway_access_decisions_total\{rule="none",outcome="refused"\} 2$/m,
+    qr/^buildkit_gateway_access_decisions_total\{rule="one",outcome="refused"\} 0$/m,
+    qr/^buildkit_gateway_audit_lines_total\{outcome="written"\} \d+$/m,
     qr/^buildkit_gateway_identities_total\{outcome="unknown"\} 1$/m,
     qr/^buildkit_gateway_identities_total\{outcome="failed"\} 1$/m,
     qr/^buildkit_gateway_audit_lines_total\{outcome="lost"\} 0$/m,
@@ -127,12 +129,15 @@ unlike(join('', map { $t->read($_) } "$audit.1", $h->{proc}{log}),
 is($h->stop, 0, 'stops');
 
 # a disk that is full
-$h = Access::host($t, "audit: {file: /dev/full}", name => 'full');
+$h = Access::host($t, "audit: {file: /dev/full}", name => 'full',
+    plugins => "  - {name: metrics}\n  - {name: who}\n");
 is($h->request(POST => '/api/v1/who/wake')->{status}, 200, 'a full disk');
 like($t->read($h->{proc}{log}), qr/audit: \/dev\/full: No space left on device; 1 lines are lost/,
     'is said once');
 $h->request(POST => '/api/v1/who/wake') for 1 .. 3;
 is(() = $t->read($h->{proc}{log}) =~ /No space left/g, 1, 'and not each time');
+like($t->http('127.0.0.1:' . $t->port('metrics'), GET => '/metrics')->{body},
+    qr/^buildkit_gateway_audit_lines_total\{outcome="lost"\} 4$/m, 'but counted');
 is($h->stop, 0, 'and stops nothing');
 
 my $r = $t->run({ timeout => 10 }, Access::program($t), '-c',

@@ -12,10 +12,10 @@ use IO::Select;
 use IO::Socket::UNIX;
 use Test::Buildkit;
 
-plan tests => 15;
+plan tests => 18;
 
 my $t = Test::Buildkit->new;
-my $h = Access::host($t, <<'E');
+my $h = Access::host($t, <<'E', plugins => "  - {name: metrics}\n  - {name: who}\n");
 access: {rules: [{name: all, sources: [who], verbs: [admin, list]}]}
 log: {level: debug}
 E
@@ -78,6 +78,10 @@ like($text, qr{^HTTP/1\.1 503 .*IdentityTimeout}s, 'a deadline');
 like($text, qr/plugin who did not say within 10 s/, 'that names who');
 like($text, qr/^Retry-After: 5\r$/m, 'and when to come again');
 unlike($t->read($h->{proc}{log}), qr/who\.(?:hold|never)/, 'no token is logged');
+
+my $m = $t->http('127.0.0.1:' . $t->port('metrics'), GET => '/metrics')->{body};
+like($m, qr/^buildkit_gateway_identities_total\{outcome="$_->[0]"\} $_->[1]$/m,
+    "counted: $_->[0]") for ['known', 3], ['failed', 1], ['gone', 3];
 
 # it stops while some wait, and some are waited for by nobody
 $s = ask($hold, '/api/v1/who');

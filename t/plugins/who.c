@@ -358,7 +358,7 @@ who_wrong(who_t *w, bk_query_t *q, bk_identity_t *id)
     }
 
     if (strcmp(w->how, "foreign") == 0) {
-        id->name = who_str("other:ann");
+        id->name = who_str("own:ann");
 
     } else if (strcmp(w->how, "unix") == 0) {
         id->name = who_str("unix:root");

@@ -110,8 +110,9 @@ $got = $t->run({ dir => $dir, env => { BKCTL_ENDPOINT =>
     'fedcba543210');
 is($got->{out}, 'released ' . $t->id($token) . "\n", 'a file of that name');
 is((bodies('api'))[-1]{token}, $token, '... goes first');
-is(run('release', $id, '--token-file', "$dir/fedcba543210")->{rc}, 2,
-    'both: exit 2');
+run('release', $id, '--token-file', "$dir/fedcba543210");
+is((requests('api'))[-1]{headers}{authorization}, "Bearer $token",
+    'ID --token-file: the caller\'s');
 is(run('release', $t->token)->{rc}, 2, 'a token is no id: exit 2');
 
 # backup

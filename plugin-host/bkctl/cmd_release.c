@@ -49,13 +49,14 @@ bk_release_id(const bk_args_t *args, const char *id)
 {
     char              *path;
     json_t            *body;
+    bk_args_t          with;
     bk_api_reply_t     r;
     bk_api_request_t   req = { .method = "POST", .fd = -1 };
 
-    if (args->token_file) {
-        return bk_args_usage(args->verb, "an ID and --token-file are two "
-                             "allocations: give one of them");
-    }
+    /* no allocation's token, then: that of the caller */
+
+    with = *args;
+    with.api_token_file = args->token_file;
 
     if (asprintf(&path, "/api/v1/allocations/%s/release", id) < 0) {
         abort();
@@ -63,7 +64,7 @@ bk_release_id(const bk_args_t *args, const char *id)
 
     req.path = path;
     req.body = body = json_object();
-    bk_api_call(args, &req, &r);
+    bk_api_call(&with, &req, &r);
     json_decref(body);
     free(path);
 

@@ -22,6 +22,7 @@
 
 static void bk_follow_watch(bk_wait_t *w);
 static int bk_follow_line(void *data, const char *line, size_t len);
+static void bk_follow_place(bk_wait_t *w, const json_t *line);
 static int bk_follow_tick(void *data);
 static void bk_follow_look(bk_wait_t *w);
 static void bk_follow_merge(bk_wait_t *w, const json_t *look);
@@ -138,13 +139,36 @@ bk_follow_line(void *data, const char *line, size_t len)
     }
 
     if (!w->changed && bk_out_number(json, "position") > 0) {
-        bk_why_queued(&w->progress, json);
-        bk_progress_tick(&w->progress);
+        bk_follow_place(w, json);
     }
 
     json_decref(json);
 
     return w->changed;
+}
+
+
+/* What it waits for is said by a look alone, and stays until the next one. */
+
+static void
+bk_follow_place(bk_wait_t *w, const json_t *line)
+{
+    if (bk_out_number(line, "position")
+        != bk_out_number(w->answer, "position"))
+    {
+        json_object_del(w->answer, "estimate");
+    }
+
+    json_object_set(w->answer, "position",
+                    json_object_get(line, "position"));
+
+    if (json_object_get(line, "estimate")) {
+        json_object_set(w->answer, "estimate",
+                        json_object_get(line, "estimate"));
+    }
+
+    bk_why_queued(&w->progress, w->answer);
+    bk_progress_tick(&w->progress);
 }
 
 

@@ -47,6 +47,10 @@ bk_why_workers(bk_progress_t *p, const json_t *workers)
         }
     }
 
+    if (total == 0) {
+        return;         /* none, or none that we may see */
+    }
+
     n = (size_t) snprintf(text, sizeof(text), "%zu of %zu workers in use",
                           busy, total);
 

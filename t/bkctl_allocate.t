@@ -77,7 +77,8 @@ is_deeply([grep { /\.\w{6}$/ } glob "$dir/job/*"], [], 'nothing half-made');
 
 $got = bkctl('allocate', '--pool', 'default/demo', '--wait', '1s');
 is($got->{rc}, 4, 'no worker within the wait: exit 4');
-like($got->{err}, qr/^bkctl: no worker of pool default\/demo became free .*: place 1, .*1 of 1.*\n +\S/m,
+like($got->{err}, qr{^bkctl:\ no\ worker\ of\ pool\ default/demo
+    \ became\ free\ within\ \ds:\ place\ 1\b.*1\ of\ 1.*\n\ +\S}mx,
     '... says why and what to do');
 is($got->{out}, '', '... nothing on stdout');
 

@@ -72,7 +72,7 @@ is(scalar requests('faults', 'workers/allocate'), 4, '... asked four times');
 my %keys = map { $_ => 1 } keys_of('faults');
 is(scalar keys %keys, 1, '... with one key');
 like((keys %keys)[0], qr/^bkctl-[0-9a-f]{32}$/, '... made for this');
-is(run('allocate', '--idempotency-key', 'mine')->{rc}, 0, 'a key of one\'s own');
+is(run('allocate', '--idempotency-key', 'mine')->{rc}, 0, 'an own key');
 is((keys_of('faults'))[-1], 'mine', '... is what is sent');
 run('allocate');
 ok(!$keys{(keys_of('faults'))[-1]}, 'another run has another key');

@@ -39,7 +39,8 @@ my $api = fake('watch', \%release, \%allocate,
         { %queued, state => 'ready', worker => 'w7' } ] },
     { on => 'lookup', json => \%ready });
 my $proc = start('watcher', 'allocate', '--wait', '60s');
-said('watcher', qr{^waiting for a worker of pool default/p: place 3, about 40s}m,
+my $WAITING = qr{^waiting for a worker of pool default/p:}m;
+said('watcher', qr{$WAITING place 3, about 40s \.\.\. \ds$}m,
     'the place');
 $t->write('two', '');
 said('watcher', qr/: place 2, about 12s \.\.\. /, 'the next one');
@@ -51,7 +52,8 @@ my $answer = eval { decode_json($out // '') } // {};
 is_deeply([@$answer{qw(token state workerName endpoint expiresAt position)}],
     [$token, 'ready', 'w7', 'tcp://127.0.0.1:7', '2031-01-01T00:00:00Z',
     undef], 'what is printed is what it is now');
-like($t->read('watcher.log'), qr{^bkctl: waited \ds for worker w7 of pool default/p$}m,
+like($t->read('watcher.log'),
+    qr{^bkctl: waited \ds for worker w7 of pool default/p$}m,
     'how long it took');
 is(scalar requests('watch', 'workers/allocate'), 1, 'it asked once');
 is(scalar requests('watch', 'release'), 0, 'and gave nothing back');
@@ -70,7 +72,8 @@ $api = fake('lookup', \%release, \%allocate,
 $proc = start('looker', 'allocate', '--wait', '60s', '--out', "$dir/out");
 ended($proc, 0, 'no stream: exit 0');
 like($t->read('looker.log'), 
-    qr/: place 1, about 40s \(rule r allows 2 at a time\) \.\.\. /, 'the place');
+    qr/: place 1, about 40s \(rule r allows 2 at a time\) \.\.\. /,
+    'the place');
 like($t->read('looker.log'),
     qr/: worker w7 is starting: pulling the image \.\.\. /, '... its worker');
 is(decode_json($t->read('out/alloc.json'))->{state}, 'ready', '... written');

@@ -32,8 +32,6 @@ static void bk_args_env(bk_args_t *args);
 static int bk_args_check(const bk_args_t *args);
 static const bk_flag_t *bk_args_find(const bk_verb_t *verb, const char *name,
     size_t len);
-static const char *bk_args_like(const bk_verb_t *verb, const char *name,
-    size_t len);
 
 
 #define BK_ARG(field)  offsetof(bk_args_t, field)
@@ -476,29 +474,6 @@ bk_args_find(const bk_verb_t *verb, const char *name, size_t len)
             && strncmp(f->name, name, len) == 0)
         {
             return f;
-        }
-    }
-
-    return NULL;
-}
-
-
-static const char *
-bk_args_like(const bk_verb_t *verb, const char *name, size_t len)
-{
-    char              word[BK_ARGS_WORD_MAX + 1];
-    const bk_flag_t  *f;
-
-    if (len > BK_ARGS_WORD_MAX) {
-        return NULL;
-    }
-
-    memcpy(word, name, len);
-    word[len] = '\0';
-
-    for (f = bk_flags; f->name; f++) {
-        if (bk_args_takes(verb, f) && bk_args_alike(word, f->name)) {
-            return f->name;
         }
     }
 

@@ -62,6 +62,29 @@ bk_args_alike(const char *a, const char *b)
 }
 
 
+const char *
+bk_args_like(const bk_verb_t *verb, const char *name, size_t len)
+{
+    char              word[BK_ARGS_WORD_MAX + 1];
+    const bk_flag_t  *f;
+
+    if (len > BK_ARGS_WORD_MAX) {
+        return NULL;
+    }
+
+    memcpy(word, name, len);
+    word[len] = '\0';
+
+    for (f = bk_flags; f->name; f++) {
+        if (bk_args_takes(verb, f) && bk_args_alike(word, f->name)) {
+            return f->name;
+        }
+    }
+
+    return NULL;
+}
+
+
 void
 bk_args_help(FILE *f, const bk_verb_t *verb)
 {

@@ -146,6 +146,8 @@ int bk_args_takes(const bk_verb_t *verb, const bk_flag_t *f);
  * word when bk_args_alike() says so.
  */
 int bk_args_alike(const char *a, const char *b);
+/* The flag of verb that was meant, or NULL. */
+const char *bk_args_like(const bk_verb_t *verb, const char *name, size_t len);
 /* An allocation's id, or more digits of the hash. */
 int bk_id_like(const char *s);
 /* 0, or -1 after the usage error was printed. */
@@ -366,7 +368,7 @@ char *bk_alloc_pool(const bk_args_t *args, char *buf, size_t size);
 
 /* Sets the progress's why from the list of the pool's workers. */
 void bk_why_workers(bk_progress_t *p, const json_t *workers);
-/* "place 3, about 40s (WAITSFOR)" of an answer that is queued; "" where it says none. */
+/* "place 3, about 40s (WAITSFOR)"; "" where the answer says no place. */
 char *bk_why_place(const json_t *answer, char *buf, size_t size);
 /* The same, put into the progress; 0: it says none. */
 int bk_why_queued(bk_progress_t *p, const json_t *answer);

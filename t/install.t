@@ -7,7 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 21;
+plan tests => 22;
 
 my $t = Test::Buildkit->new;
 my $dest = $t->dir . '/root';
@@ -22,6 +22,7 @@ ok(-f "$dest/$_", $_) for qw(
     usr/lib/buildkit-gateway/plugins/process.so
     usr/lib/buildkit-gateway/plugins/static.so
     usr/lib/buildkit-gateway/plugins/metrics.so
+    usr/lib/buildkit-gateway/plugins/oidc.so
     etc/buildkit-gateway/nginx.conf
     etc/buildkit-gateway/plugin-host.yaml
     usr/lib/systemd/system/buildkit-gateway.service
@@ -36,7 +37,7 @@ $r = $t->run("$dest/usr/bin/bkctl", 'version');
 is($r->{rc}, 0, 'bkctl runs');
 $r = $t->run("$dest/usr/bin/buildkit-plugin-host", '--list-plugins');
 is(join(' ', sort $r->{out} =~ /^([a-z]+) /mg),
-    'allocator metrics process static', 'plugin-host finds its plugins');
+    'allocator metrics oidc process static', 'plugin-host finds its plugins');
 
 my $conf = "$dest/etc/buildkit-gateway/plugin-host.yaml";
 $t->write($conf, "# mine\n");

@@ -9,7 +9,7 @@ use lib "$FindBin::Bin/lib";
 use IO::Socket::INET;
 use Test::Buildkit;
 
-my ($CAP, $BURST, $LORIS) = (20, 300, 30);
+my ($CAP, $BURST, $LORIS) = (20, 120, 30);
 plan tests => 16;
 
 my $t = Test::Buildkit->new;

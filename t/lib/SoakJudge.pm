@@ -6,7 +6,7 @@ package SoakJudge;
 use strict;
 use warnings;
 
-use List::Util qw(any);
+use List::Util qw(any max);
 use Time::HiRes qw(time);
 
 # Every result and who may have it; see swarm.c for the words.
@@ -232,7 +232,11 @@ sub judge_reports {
         $seen{served} + $seen{refused} + $seen{cut}, $unsure);
     $self->_between('routed', $r->{routed}, $seen{cut} + $seen{served},
         $unsure + $seen{refused});
-    $self->_between('refused', $r->{refused}, $seen{refused}, $unsure);
+
+    # one that is cut before its worker named itself takes it for a refusal
+    my $nameless = max(0, $r->{cut} - $seen{cut});
+    $self->_between('refused', $r->{refused}, $seen{refused} - $nameless,
+        $unsure + $nameless);
     $self->_between('cut', $r->{cut}, $seen{cut},
         $unsure + $seen{refused} + $seen{served});
     $self->say('reports: cut: ' . join ', ', map { "$_ $r->{why}{$_}" }

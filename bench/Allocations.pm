@@ -29,6 +29,7 @@ my $ROWS   = $QUICK ? 100_000 : 1_000_000;
 my $SECONDS = $QUICK ? 5 : 20;
 my $CALLS   = 200;          # of a kind
 my $LISTS   = 5;
+my $KEEP    = 7 * 86_400_000;   # ms
 
 # kinds of calls: command, label
 my @KINDS = (
@@ -273,7 +274,8 @@ sub measure_live
 
 # --- restart ----------------------------------------------------------------
 
-# A tenth of the rows is live; the host itself has made the schema.
+# A tenth of the rows is live, the others have ended in the course of the week
+# that they are kept; the host itself has made the schema.
 sub fill_journal
 {
     my ($host, $hash) = @_;
@@ -282,6 +284,7 @@ sub fill_journal
     my $columns = 'token_hash, spki, pool, worker, created_ms, expires_ms,'
         . ' state, changed_ms, answered, job_id, requested_by';
     my $now = int(time * 1000);
+    my $age = int($KEEP / $ROWS);
     my $sql = "BEGIN;\n";
 
     # number, how many, state, first hash
@@ -294,8 +297,8 @@ sub fill_journal
         $sql .= "INSERT INTO allocations ($columns)"
             . " WITH RECURSIVE n(i) AS (SELECT $from UNION ALL SELECT i + 1"
             . " FROM n WHERE i < $to) SELECT $blob, randomblob(91),"
-            . " 'bench/shared', 'w' || (1 + i % 100), $now - 3600000 + i % 1000,"
-            . " $now + 36000000 + i, '$state', $now - i % 1000, 1,"
+            . " 'bench/shared', 'w' || (1 + i % 100), $now - 3600000 - i * $age,"
+            . " $now + 36000000 + i, '$state', $now - i * $age, 1,"
             . " 'job-' || i, '10.0.0.1:1234' FROM n;\n";
     }
 

@@ -45,6 +45,8 @@ bk_access_new(bk_access_t **out, const bk_conf_t *conf, bk_err_t *err)
         abort();
     }
 
+    a->refs = 1;
+
     if (conf->file != NULL && conf->file->access != NULL) {
         a->configured = 1;
         a->data = pcre2_match_data_create(1, NULL);
@@ -76,11 +78,12 @@ bk_access_free(bk_access_t **ap)
     unsigned      i;
     bk_access_t  *a = *ap;
 
-    if (a == NULL) {
+    *ap = NULL;
+
+    if (a == NULL || --a->refs > 0) {
         return;
     }
 
-    *ap = NULL;
     bk_rules_free(&a->general);
 
     for (i = 0; i < a->npools; i++) {
@@ -90,7 +93,24 @@ bk_access_free(bk_access_t **ap)
     pcre2_match_data_free(a->data);
     pcre2_match_context_free(a->context);
     free(a->pools);
+    bk_conf_free(&a->conf);
     free(a);
+}
+
+
+bk_access_t *
+bk_access_ref(bk_access_t *a)
+{
+    a->refs++;
+
+    return a;
+}
+
+
+void
+bk_access_keep(bk_access_t *a, bk_conf_t *conf)
+{
+    a->conf = conf;
 }
 
 

@@ -45,7 +45,13 @@ typedef struct {
  * anything.  400 BadConfiguration with file, line and key for a rule that is wrong.
  */
 int bk_access_new(bk_access_t **a, const bk_conf_t *conf, bk_err_t *err);
+/* They are counted: a request goes on with those that it began with, also
+ * when others are read meanwhile.  keep: conf ends with the last one. */
+bk_access_t *bk_access_ref(bk_access_t *a);
 void bk_access_free(bk_access_t **a);
+void bk_access_keep(bk_access_t *a, bk_conf_t *conf);
+/* of bk_who_t */
+void bk_access_forget(void *memo);
 int bk_access_configured(const bk_access_t *a);
 
 /* Rules that can never match, and why; called under -t and at start. */

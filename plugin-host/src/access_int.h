@@ -61,7 +61,9 @@ typedef struct {
 } bk_rules_t;
 
 struct bk_access_s {
+    unsigned              refs;
     unsigned              configured:1;
+    bk_conf_t            *conf;         /* kept for it, or NULL */
     bk_rules_t            general;
     bk_rules_t           *pools;
     unsigned              npools;

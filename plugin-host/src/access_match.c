@@ -14,7 +14,7 @@
 
 
 typedef struct {
-    const bk_access_t  *access;
+    bk_access_t        *access;
     int8_t              said[];     /* by the rule's index: 0 nothing so far,
                                        else BK_MATCH_* + 2 */
 } bk_memo_t;
@@ -39,13 +39,14 @@ bk_rule_match(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who)
     bk_memo_t  *memo = who->memo;
 
     if (memo == NULL || memo->access != a) {
-        free(memo);
+        bk_access_forget(memo);
         memo = calloc(1, sizeof(bk_memo_t) + a->nrules);
         if (memo == NULL) {
             abort();
         }
 
-        memo->access = a;
+        /* counted: no other rules can ever be where these are */
+        memo->access = bk_access_ref((bk_access_t *) a);
         /* all else of it never changes */
         ((bk_who_t *) who)->memo = memo;
     }
@@ -55,6 +56,18 @@ bk_rule_match(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who)
     }
 
     return memo->said[r->index] - 2;
+}
+
+
+void
+bk_access_forget(void *data)
+{
+    bk_memo_t  *memo = data;
+
+    if (memo != NULL) {
+        bk_access_free(&memo->access);
+        free(memo);
+    }
 }
 
 

@@ -83,7 +83,7 @@ bk_args_usage(FILE *out)
           "      --version      version, and that of the plugin interface\n"
           "\n"
           "Runs in the foreground.  SIGTERM stops without touching builds; "
-          "SIGHUP reloads\nthe log level; SIGUSR1 opens the log and the "
-          "audit log again.\n",
+          "SIGHUP reads\naccess rules and log level again; SIGUSR1 opens the "
+          "log and the audit log again.\n",
           out);
 }

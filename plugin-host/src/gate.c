@@ -36,6 +36,7 @@ typedef struct {
     bk_gate_t     *gate;
     bk_request_t  *request;
     bk_query_t    *query;       /* under way */
+    bk_access_t   *access;      /* the rules that it is judged by */
     bk_who_t      *who;
     char          *rule;        /* of the last decision, or NULL */
     char          *pool;
@@ -202,9 +203,10 @@ bk_gate_known(bk_who_t *who, const bk_err_t *err, void *data)
 
     g->stats.known++;
     c->who = bk_who_ref(who);
+    c->access = bk_access_ref(g->core->access);
 
     if (c->verb != BK_VERB_ANY
-        && bk_access_any(g->core->access, who, c->verb, &refused) != 0)
+        && bk_access_any(c->access, who, c->verb, &refused) != 0)
     {
         bk_gate_count(g, BK_STR(BK_ACCESS_NONE), 0);
         bk_gate_refuse(c, &refused);
@@ -276,7 +278,7 @@ bk_gate_allowed(bk_request_t *r, int verb, bk_str_t pool, bk_decision_t *d,
     }
 
     g = c->gate;
-    rc = bk_access_decide(g->core->access, c->who, verb, pool, d, err);
+    rc = bk_access_decide(c->access, c->who, verb, pool, d, err);
 
     /* who needs no reason only looks what there is, perhaps at very much */
     if (err == NULL && (rc != 0 || c->rule != NULL)) {
@@ -382,6 +384,7 @@ bk_gate_forget(void *caller)
     }
 
     bk_who_unref(&c->who);
+    bk_access_free(&c->access);
     free(c->rule);
     free(c->pool);
     free(c);

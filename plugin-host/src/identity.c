@@ -424,7 +424,7 @@ bk_who_unref(bk_who_t **wp)
     }
 
     json_decref(who->claims);
-    free(who->memo);
+    bk_access_forget(who->memo);
     free(who->name);
     free(who->source);
     free(who->text);

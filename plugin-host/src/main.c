@@ -440,16 +440,23 @@ bk_main_signal(evutil_socket_t sig, short what, void *data)
 }
 
 
-/* What can change while we run: the log's level and format. */
+/* What can change while we run: access rules, the log's level and format. */
 
 static void
 bk_main_reload(bk_core_t *core)
 {
-    bk_err_t    err;
-    bk_conf_t  *fresh;
+    bk_err_t      err;
+    bk_conf_t    *fresh;
+    bk_access_t  *access;
 
     if (bk_conf_new(&fresh, core->conf->path, &err) != 0) {
         bk_log(BK_LOG_ERROR, "host", "nothing was reloaded: %s", err.text);
+        return;
+    }
+
+    if (bk_access_new(&access, fresh, &err) != 0) {
+        bk_log(BK_LOG_ERROR, "host", "nothing was reloaded: %s", err.text);
+        bk_conf_free(&fresh);
         return;
     }
 
@@ -458,12 +465,17 @@ bk_main_reload(bk_core_t *core)
         bk_log_set(fresh->log.level, core->conf->log.format);
     }
 
-    bk_log(BK_LOG_INFO, "host", "log level and format were reloaded; all "
-           "else of %s needs a restart, which touches no build. Files that "
-           "plugins watch are read when they change", core->conf->path);
+    bk_log(BK_LOG_INFO, "host", "access rules, log level and format were "
+           "reloaded; all else of %s needs a restart, which touches no build. "
+           "Files that plugins watch are read when they change",
+           core->conf->path);
 
     bk_log_set(fresh->log.level, fresh->log.format);
-    bk_conf_free(&fresh);
+
+    bk_access_free(&core->access);
+    core->access = access;
+    bk_access_keep(access, fresh);
+    bk_access_dead(access, bk_main_dead, NULL);
 
     bk_main_ca(-1, 0, core);
 }

@@ -1,7 +1,9 @@
 /*
  * FUZZ_SOURCES: plugin-host/src/access.c plugin-host/src/access_explain.c
  *     plugin-host/src/access_match.c plugin-host/src/access_rule.c
- *     plugin-host/src/conf_access.c plugin-host/src/duration.c
+ *     plugin-host/src/conf.c plugin-host/src/conf_access.c
+ *     plugin-host/src/conf_ca.c
+ *     plugin-host/src/duration.c
  *     plugin-host/src/err.c plugin-host/src/yaml.c
  *     plugin-host/src/yaml_check.c plugin-host/src/yaml_options.c
  * FUZZ_LIBS: -lcyaml -lyaml -ljansson -lpcre2-8
@@ -81,7 +83,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
 
     json_decref(who.claims);
-    free(who.memo);
+    bk_access_forget(who.memo);
 
     return 0;
 }

@@ -417,6 +417,30 @@ test_dead(void)
 }
 
 
+/* Somebody who stays while the rules change: a peer of the unix socket. */
+
+static void
+test_change(void)
+{
+    bk_who_t       *w;
+    bk_decision_t   d;
+
+    ok(load("rules:\n- {name: old, match: [{claim: a, values: [x]}]}\n") == 0,
+       "rules: %s", err.text);
+    w = who("s", "{\"a\":\"x\"}");
+    ok(bk_access_decide(access_rules, w, A, BK_STR(P), &d, NULL) == 0
+       && strcmp(d.rule.data, "old") == 0, "the old rules");
+
+    ok(load("rules:\n- {name: new, match: [{claim: a, values: [y]}]}\n") == 0
+       && bk_access_decide(access_rules, w, A, BK_STR(P), &d, NULL) == -1,
+       "others say something else");
+    ok(load("rules:\n- {name: y}\n- {name: z, deny: true}\n") == 0
+       && bk_access_decide(access_rules, w, A, BK_STR(P), &d, NULL) == 0
+       && strcmp(d.rule.data, "y") == 0, "and again");
+    bk_who_unref(&w);
+}
+
+
 static void
 test_explain(void)
 {
@@ -480,6 +504,7 @@ main(void)
     test_limits();
     test_wrong();
     test_dead();
+    test_change();
     test_explain();
     drop();
 

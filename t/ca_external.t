@@ -16,6 +16,7 @@ my $dir = $t->dir;
 my $state = "$dir/state";
 my $n = 0;
 
+$t->write("garbage$_.pem", "garbage\n") for '', '-key';
 issuer('root', 'ca', 30);
 issuer('one', 'ca', 90, 'root');
 secret('one', 'root');
@@ -60,7 +61,8 @@ $t->wait_for(sub { $host->request('GET', '/api/v1/ca')->{json}{authorities}[0]
 my $third = $t->allocate('third');
 is(subjects($third->{ca}), 'other root', 'another root: both are trusted');
 is($t->whose($third), 'w1', 'who has the new one gets through at once');
-reloaded();
+$t->wait_for(sub { $host->request('GET', '/api/v1/ca')->{json}{reload}{state}
+    eq 'ok' }, 20, 'nginx to be reloaded');
 is($t->whose($third), 'w1', 'and when nginx knows it');
 is($t->whose($old), 'w1', 'who has the old one does');
 is($t->whose({ %$old, ca => $third->{ca} }), 'w1', 'with the new root');
@@ -109,8 +111,6 @@ unlike($host->log, qr/PRIVATE|BEGIN/, 'no key in the log');
 sub issuer {
     my ($name, $kind, $days, $by, $more) = @_;
 
-    $t->write('garbage.pem', "garbage\n");
-    $t->write('garbage-key.pem', "garbage\n");
     $by = $by ? "-CA $dir/$by.pem -CAkey $dir/$by-key.pem" : '';
     $more = $more ? ",$more" : '';
     $kind = $kind eq 'ca' ? "CA:TRUE$more" : 'CA:FALSE';
@@ -148,9 +148,3 @@ sub subjects {
 
 sub authority { $host->request('GET', '/api/v1/ca')->{json}{authorities}[0] }
 sub error { authority()->{error} // '' }
-
-sub reloaded {
-    $t->wait_for(sub { $host->request('GET', '/api/v1/ca')->{json}{reload}
-        {state} eq 'ok' }, 20, 'nginx to be reloaded');
-    return;
-}

@@ -338,9 +338,9 @@ bk_ca_may_rotate(const bk_ca_t *ca, const bk_authority_t *a, bk_err_t *err)
         return bk_err_hint(err, "bkctl ca says how the reload goes");
     }
 
-    if (a->nold == BK_CA_OLD_MAX) {
+    if (a->nold >= BK_CA_VOUCH_MAX) {
         bk_err_set(err, 409, "TooManyAuthorities", "the %s authority has %d "
-                   "old ones that are still in use", a->name, BK_CA_OLD_MAX);
+                   "old ones that are still in use", a->name, (int) a->nold);
         return bk_err_hint(err, "bkctl ca shows until when; bkctl ca retire "
                            "drops them, and cuts off who still needs them");
     }

@@ -15,6 +15,9 @@
 #include "log.h"
 
 
+#define BK_EXTERNAL_MAX  16         /* certificates in a file */
+
+
 static int bk_external_read(const char *name, const bk_ca_files_t *files,
     bk_signer_t *out, STACK_OF(X509) **certs, STACK_OF(X509) **roots,
     bk_err_t *err);
@@ -83,7 +86,7 @@ bk_external_read(const char *name, const bk_ca_files_t *files,
     *certs = bk_ca_pem_certs(text);
     free(text);
 
-    if (*certs == NULL) {
+    if (*certs == NULL || sk_X509_num(*certs) > BK_EXTERNAL_MAX) {
         return bk_external_bad(files->cert, "holds no certificate, a damaged "
                                "one, or too many", err);
     }
@@ -124,7 +127,8 @@ bk_external_roots(const bk_ca_files_t *files, STACK_OF(X509) *certs,
         *roots = bk_ca_pem_certs(text);
         free(text);
 
-        return *roots != NULL ? 0
+        return *roots != NULL && sk_X509_num(*roots) <= BK_EXTERNAL_MAX
+               ? 0
                : bk_external_bad(files->ca, "holds no certificate, a damaged "
                                  "one, or too many", err);
     }

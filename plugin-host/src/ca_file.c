@@ -13,7 +13,7 @@
 #include "err.h"
 
 
-#define BK_CA_FILE_MAX  262144
+#define BK_CA_FILE_MAX  1048576
 
 
 static int bk_ca_sync_dir(const char *path);

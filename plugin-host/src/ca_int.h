@@ -11,10 +11,12 @@
 #include "ca.h"
 
 
-/* A certificate may vouch for as many successors, and so many old ones are
- * kept; see BK_CA_PATHLEN in ca_cert.c. */
-#define BK_CA_OLD_MAX    4
-#define BK_CA_CERTS_MAX  16         /* in one file */
+/* As many certificates lead from the present one to older ones; see
+ * BK_CA_PATHLEN in ca_cert.c.  Those of an issuer may come more often: they
+ * stay trusted, but what is new leads to the latest few alone. */
+#define BK_CA_VOUCH_MAX  4
+#define BK_CA_OLD_MAX    16
+#define BK_CA_CERTS_MAX  1024       /* in one text */
 #define BK_CA_DAY_MS     (UINT64_C(24) * 3600 * 1000)
 
 /* What a peer may hold that was issued before this was written down: the

@@ -23,6 +23,7 @@ static int bk_switch_same(const bk_authority_t *a, const bk_signer_t *next);
 static int bk_switch_key(const bk_signer_t *a, const bk_signer_t *b);
 static int bk_switch_cross(bk_authority_t *a, const bk_signer_t *next,
     char **cross, bk_err_t *err);
+static void bk_old_shift(bk_authority_t *a);
 static void bk_old_clear(bk_ca_old_t *old);
 static int bk_trust_add(STACK_OF(X509) *all, const char *pem);
 static int bk_trust_within(const char *some, const char *all);
@@ -54,11 +55,11 @@ bk_authority_switch(bk_ca_t *ca, bk_authority_t *a, bk_signer_t *next,
     }
 
     if (a->nold == BK_CA_OLD_MAX) {
-        bk_signer_clear(next);
-        bk_err_set(err, 409, "TooManyAuthorities", "the %s authority has %d "
-                   "old ones that are still in use", a->name, BK_CA_OLD_MAX);
-        return bk_err_hint(err, "bkctl ca shows until when; bkctl ca retire "
-                           "drops them, and cuts off who still needs them");
+        /* of an issuer that makes a new key all the time */
+        bk_log(BK_LOG_ERROR, "ca", "there are %d old %s authorities: the "
+               "oldest is dropped, what it issued is refused", BK_CA_OLD_MAX,
+               a->name);
+        bk_old_shift(a);
     }
 
     if (bk_switch_cross(a, next, &cross, err) != 0) {
@@ -243,7 +244,11 @@ bk_authority_compile(bk_authority_t *a)
 
     fputs(a->now.chain, f);
 
-    for (i = a->nold; i > 0 && a->old[i - 1].cross != NULL; i--) {
+    for (i = a->nold;
+         i > 0 && a->old[i - 1].cross != NULL
+         && a->nold - i < BK_CA_VOUCH_MAX;
+         i--)
+    {
         fputs(a->old[i - 1].cross, f);
         fputs(a->old[i - 1].signer.chain, f);
     }
@@ -364,10 +369,7 @@ bk_authority_drop(bk_ca_t *ca, bk_authority_t *a)
     while (a->nold > 0 && a->old[0].until_ms <= bk_ca_now_ms(ca)) {
         bk_log(BK_LOG_INFO, "ca", "an old %s authority is dropped: what it "
                "issued is not good any more", a->name);
-        bk_old_clear(&a->old[0]);
-        a->nold--;
-        memmove(&a->old[0], &a->old[1], a->nold * sizeof(bk_ca_old_t));
-        memset(&a->old[a->nold], 0, sizeof(bk_ca_old_t));
+        bk_old_shift(a);
         dropped = 1;
     }
 
@@ -394,6 +396,16 @@ bk_authority_free(bk_authority_t *a)
     bk_signer_clear(&a->late);
     free(a->trust);
     free(a->chain);
+}
+
+
+static void
+bk_old_shift(bk_authority_t *a)
+{
+    bk_old_clear(&a->old[0]);
+    a->nold--;
+    memmove(&a->old[0], &a->old[1], a->nold * sizeof(bk_ca_old_t));
+    memset(&a->old[a->nold], 0, sizeof(bk_ca_old_t));
 }
 
 

@@ -287,6 +287,21 @@ oidc_refuse(oidc_t *o, bk_query_t *q, oidc_count_t *count,
 }
 
 
+void
+oidc_given_up(const oidc_t *o, bk_err_t *err)
+{
+    if (o->stopping) {
+        (void) oidc_fail(err, 503, "ShuttingDown", "plugin-host is stopping");
+        (void) oidc_hint(err, "try again in a moment");
+        return;
+    }
+
+    (void) oidc_fail(err, 503, "IssuerUnreachable", "the configuration of "
+                     "issuers was changed while the token was looked at");
+    (void) oidc_hint(err, "try again");
+}
+
+
 static oidc_count_t *
 oidc_count_of(oidc_t *o, bk_str_t source)
 {

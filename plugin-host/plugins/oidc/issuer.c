@@ -74,9 +74,7 @@ oidc_issuer_free(oidc_issuer_t **ip)
     *ip = NULL;
     oidc_fetch_cancel(&i->fetch);
     oidc_cache_forget(i->oidc->cache, i);
-    (void) oidc_fail(&err, 503, "IssuerUnreachable", "the configuration of "
-                      "issuers was changed while its keys were read");
-    (void) oidc_hint(&err, "try again");
+    oidc_given_up(i->oidc, &err);
 
     while ((w = i->first) != NULL) {
         i->first = w->next;

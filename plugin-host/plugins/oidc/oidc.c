@@ -213,6 +213,7 @@ oidc_stop(void *ctx)
     close(o->look->fd);
     o->look->fd = -1;
 
+    o->stopping = 1;
     oidc_review_end(o);
 
     while ((i = o->issuers) != NULL) {

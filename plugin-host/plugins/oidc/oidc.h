@@ -61,6 +61,7 @@ struct oidc_s {
     const bk_host_t     *host;
     char                *path;
     int                  insecure;
+    int                  stopping;
     size_t               cache_max;
     oidc_file_t          file;
     oidc_fetcher_t      *fetcher;
@@ -94,6 +95,8 @@ void oidc_accept(oidc_t *o, bk_query_t *q, oidc_count_t *count,
     const bk_identity_t *id, int cached);
 void oidc_refuse(oidc_t *o, bk_query_t *q, oidc_count_t *count,
     const bk_err_t *err);
+/* For those who wait when what they wait for is taken away. */
+void oidc_given_up(const oidc_t *o, bk_err_t *err);
 void oidc_hash(bk_str_t token, uint8_t hash[32]);
 
 /* issuer.c */

@@ -286,9 +286,7 @@ oidc_review_end(oidc_t *o)
 {
     bk_err_t  err;
 
-    (void) oidc_fail(&err, 503, "IssuerUnreachable", "the configuration of "
-                      "TokenReview was changed meanwhile");
-    (void) oidc_hint(&err, "try again");
+    oidc_given_up(o, &err);
     oidc_cache_forget(o->cache, &o->review_count);
 
     while (o->calls != NULL) {

@@ -19,7 +19,10 @@ plan tests => 30;
 my $t = Test::Buildkit->new;
 my %fork = (fork => 'yes');
 my $host = start($t, rules(<<'END'), workers => 4);
-    - {name: two, match: [{claim: few, values: ["yes"]}], concurrency: 2, maxTtl: 10m}
+    - name: two
+      match: [{claim: few, values: ["yes"]}]
+      concurrency: 2
+      maxTtl: 10m
     - {name: forks, match: [{claim: fork, values: ["yes"]}], untrusted: true}
 END
 my %few = (few => 'yes');

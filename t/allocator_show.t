@@ -17,7 +17,9 @@ plan tests => 22;
 my $t = Test::Buildkit->new;
 my %ops = (ops => 'yes');
 my $host = start($t, rules(<<'END'), workers => 1);
-    - {name: ops, match: [{claim: ops, values: ["yes"]}], verbs: [list, revoke, release]}
+    - name: ops
+      match: [{claim: ops, values: ["yes"]}]
+      verbs: [list, revoke, release]
 END
 
 my $holder = allocate_as($t, 'zoe', { jobId => 'job-z' })->{json};

@@ -18,7 +18,9 @@ plan tests => 18;
 my $t = Test::Buildkit->new;
 my %ops = (ops => 'yes');
 my $host = start($t, rules(<<'END'), workers => 1);
-    - {name: ops, match: [{claim: ops, values: ["yes"]}], verbs: [list, revoke, release]}
+    - name: ops
+      match: [{claim: ops, values: ["yes"]}]
+      verbs: [list, revoke, release]
 END
 
 my $holder = allocate_as($t, 'zoe', {})->{json};

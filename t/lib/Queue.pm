@@ -31,7 +31,8 @@ sub start {
 
     return $t->host(<<"END", program => Access::program($t));
 state: %%DIR%%/state
-table: {path: "%%DIR%%/buildkit.table", allocations: 2000, workers: 64, pools: 16}
+table:
+  {path: "%%DIR%%/buildkit.table", allocations: 2000, workers: 64, pools: 16}
 reports: "%%DIR%%/reports"
 api: {listen: ["unix:%%DIR%%/run/api.sock", "127.0.0.1:%%PORT:api%%"]}
 gateway: {endpoint: "tcp://localhost:%%PORT:gw%%"}

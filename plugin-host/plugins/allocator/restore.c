@@ -398,34 +398,27 @@ static void
 bk_restore_fail(bk_allocator_t *a, bk_record_t *rec, int state,
     const char *why)
 {
-    char       id[BK_ID_LEN + 1];
-    bk_row_t  *row;
+    char      id[BK_ID_LEN + 1];
+    bk_row_t  row;
 
     a->host->log(a->host, BK_LOG_WARN, "allocation %s: cannot be put back: "
                  "%s", bk_token_id(rec->hash, id),
                  state == BK_ALLOC_EXPIRED ? "it has expired" : why);
 
-    row = calloc(1, sizeof(bk_row_t));
-
-    if (row == NULL) {
-        abort();
-    }
-
-    memcpy(row->hash, rec->hash, BK_TABLE_HASH_LEN);
-    bk_str_copy(row->pool, sizeof(row->pool), bk_str(rec->home->name));
-    bk_str_copy(row->worker, sizeof(row->worker), bk_str(rec->seat->name));
-    bk_str_copy(row->reason, sizeof(row->reason), bk_str(why));
-    row->expires_ms = rec->expires_ms;
-    row->state = state;
+    memset(&row, 0, sizeof(bk_row_t));
+    memcpy(row.hash, rec->hash, BK_TABLE_HASH_LEN);
+    bk_str_copy(row.pool, sizeof(row.pool), bk_str(rec->home->name));
+    bk_str_copy(row.worker, sizeof(row.worker), bk_str(rec->seat->name));
+    bk_str_copy(row.reason, sizeof(row.reason), bk_str(why));
+    row.expires_ms = rec->expires_ms;
+    row.state = state;
 
     bk_allocator_end(a, rec->hash, state, why, NULL, NULL);
     bk_restore_drop(a, rec);
 
     a->quiet++;
-    bk_restore_ended(a, row);
+    bk_restore_ended(a, &row);
     a->quiet--;
-
-    free(row);
 }
 
 

@@ -14,7 +14,7 @@ use JSON;
 use Test::Buildkit;
 use Ctl;
 
-plan tests => 13;
+plan tests => 15;
 
 my $t = Test::Buildkit->new;
 my $dir = $t->dir;
@@ -78,3 +78,13 @@ like($t->read('looker.log'),
     qr/: worker w7 is starting: pulling the image \.\.\. /, '... its worker');
 is(decode_json($t->read('out/alloc.json'))->{state}, 'ready', '... written');
 $t->stop($api);
+
+# an identity that grows old in the queue: the token of the place is enough
+
+$api = fake('old', \%release, \%allocate,
+    { on => 'watch=1', status => 401, json => { error => 'expired' } },
+    { on => 'lookup', times => 2, json => { %queued, position => 1 } },
+    { on => 'lookup', json => \%ready });
+is(run({ BKCTL_TOKEN => 'old' }, 'allocate', '--wait', '60s')->{rc}, 0,
+    'a bearer token that expires in the queue: exit 0');
+is(scalar requests('old', 'workers/allocate'), 1, '... it asked once');

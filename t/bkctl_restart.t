@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 
-# plugin-host is killed while many bkctl wait for few workers, and started
-# again: nobody is lost, nobody gets two, never two are on one worker, those
-# who wait keep their order; what ended meanwhile is released after all.
+# plugin-host is killed or stopped while many bkctl wait for few workers, and
+# started again: nobody is lost, nobody gets two, never two are on one worker,
+# those who wait keep their order; what ended meanwhile is released after all.
 
 use strict;
 use warnings;
@@ -90,9 +90,10 @@ my @jobs = map { start("job$_", 'run', '--wait', '300s', '--', "$dir/job",
     $_) } 1 .. $JOBS;
 for my $kill (1 .. $KILLS) {
     my $want = $kill * 3;
+    my ($signal, $status) = $kill == 2 ? ('TERM', 0) : ('KILL', 137);
     $t->wait_for(sub { done() >= $want }, 60, "$want jobs");
-    $host->kill('KILL');
-    is($host->stop, 137, 'killed with ' . done() . " of $JOBS jobs done");
+    $host->kill($signal);
+    is($host->stop, $status, "SIG$signal with @{[done()]} of $JOBS jobs done");
     $host->restart;
 }
 $t->wait_for(sub { !grep { $t->alive($_) } @jobs }, 120, 'all jobs');

@@ -386,7 +386,7 @@ void bk_signals_close(int *fd, const sigset_t *old);
 int bk_signals_die(int signo);
 
 
-/* session.c, renewal.c, vigil.c: a command that runs in allocations. */
+/* session.c, node.c, renewal.c, vigil.c: a command that runs in allocations. */
 
 typedef struct bk_session_s  bk_session_t;
 
@@ -398,6 +398,7 @@ typedef struct {
     char              dir[PATH_MAX];    /* credentials */
     char              id[13];
     char              key[160];         /* idempotency */
+    char              wait[32];         /* what is left of --wait */
     int64_t           skew_ms;
 
     /* times are monotonic; 0: never again */
@@ -421,6 +422,7 @@ struct bk_session_s {
     int               status;           /* as waitpid() gave it */
     int               interrupted;      /* a signal came while none ran */
     int               still;            /* no renewal just now */
+    uint64_t          wait_end;         /* for all of them together */
     uint64_t          born_ms;          /* of the command */
 };
 
@@ -449,6 +451,10 @@ void bk_session_close(bk_session_t *s);
 
 /* For the requests of a session: takes its signals; not 0: give up. */
 int bk_session_busy(void *data);
+/* The same while one more is waited for; those that are there are renewed. */
+int bk_session_adding(void *data);
+/* node.c: releases, removes the files. */
+void bk_node_end(bk_node_t *node);
 
 /* renewal.c: sets renew_at; renews, and sets it again */
 void bk_renewal_schedule(bk_node_t *node);

@@ -20,31 +20,34 @@
 #include <unistd.h>
 
 #include "bkctl.h"
+#include "duration.h"
 
 
-#define BK_SESSION_RELEASE_MS  5000
-#define BK_SESSION_PATIENCE    15000    /* for an API that is not there */
-#define BK_SESSION_PAUSE       300
 #define BK_SESSION_OUTPUT_MAX  8192
 
 
-static void bk_session_key(bk_node_t *node, const char *arch);
 static int bk_session_signals(void *data);
-static int bk_session_adding(void *data);
 static int bk_session_spawn(bk_session_t *s, char *const *argv, int out);
 static void bk_session_exec(bk_session_t *s, char *const *argv, int out,
     int report);
 static int bk_session_wait(bk_session_t *s, unsigned timeout_ms);
 static int bk_session_due(bk_session_t *s, uint64_t *next);
-static void bk_session_end(bk_node_t *node);
-static void bk_session_release(bk_node_t *node, bk_api_reply_t *r);
 
 
 int
 bk_session_begin(bk_session_t *s, const bk_args_t *args)
 {
+    uint64_t  wait;
+
     memset(s, 0, sizeof(bk_session_t));
     s->args = args;
+    wait = BK_WAIT_DEFAULT_MS;
+
+    if (args->wait) {
+        bk_duration_parse(args->wait, strlen(args->wait), &wait);
+    }
+
+    s->wait_end = bk_now_ms() + wait;
     s->sigfd = bk_signals_open(&s->oldmask);
 
     return s->sigfd == -1 ? -1 : 0;
@@ -56,74 +59,6 @@ bk_session_open(bk_session_t *s, const bk_args_t *args)
 {
     return bk_session_begin(s, args) == 0 && bk_session_add(s, NULL)
            ? 0 : -1;
-}
-
-
-bk_node_t *
-bk_session_add(bk_session_t *s, const char *arch)
-{
-    char        pool[700];
-    bk_node_t  *node;
-
-    node = calloc(1, sizeof(bk_node_t));
-
-    if (node == NULL) {
-        abort();
-    }
-
-    node->s = s;
-    node->args = *s->args;
-    bk_session_key(node, arch);
-    s->nodes[s->n++] = node;
-
-    if (bk_creds_tempdir(node->dir, sizeof(node->dir)) != 0
-        || bk_alloc_new(&node->args, s->sigfd, bk_session_adding, s,
-                        &node->answer, &node->skew_ms)
-           != BK_EXIT_OK)
-    {
-        return NULL;
-    }
-
-    bk_alloc_id(node->answer, node->id);
-    bk_renewal_schedule(node);
-
-    if (!bk_alloc_ready(node->answer)) {
-        bk_out_note("bkctl: worker %s of pool %s is still %s; the gateway "
-                    "holds connections until it is ready",
-                    bk_out_text(node->answer, "workerName"),
-                    bk_alloc_pool(s->args, pool, sizeof(pool)),
-                    bk_out_string(node->answer, "state"));
-    }
-
-    if (bk_creds_write(node->dir, node->answer) != 0) {
-        return NULL;
-    }
-
-    if (s->n == 1) {
-        setenv("BUILDKIT_HOST", bk_alloc_endpoint(node->answer), 1);
-        setenv("BKCTL_TLS_DIR", node->dir, 1);
-    }
-
-    return s->interrupted ? NULL : node;
-}
-
-
-/* Several allocations of one command are several to the API as well. */
-
-static void
-bk_session_key(bk_node_t *node, const char *arch)
-{
-    if (arch == NULL) {
-        return;
-    }
-
-    node->args.arch = arch;
-
-    if (node->args.idempotency_key) {
-        snprintf(node->key, sizeof(node->key), "%s/%s",
-                 node->args.idempotency_key, arch);
-        node->args.idempotency_key = node->key;
-    }
 }
 
 
@@ -162,7 +97,7 @@ bk_session_signals(void *data)
 
 /* While one is waited for, those that are there already do not run out. */
 
-static int
+int
 bk_session_adding(void *data)
 {
     int            i;
@@ -413,7 +348,7 @@ bk_session_close(bk_session_t *s)
     int  i;
 
     for (i = 0; i < s->n; i++) {
-        bk_session_end(s->nodes[i]);
+        bk_node_end(s->nodes[i]);
     }
 
     if (s->sigfd != -1) {
@@ -427,74 +362,5 @@ bk_session_close(bk_session_t *s)
         }
 
         free(s->nodes[i]);
-    }
-}
-
-
-static void
-bk_session_end(bk_node_t *node)
-{
-    bk_api_reply_t  r;
-
-    if (node->answer) {
-        bk_session_release(node, &r);
-
-        if (r.exit != BK_EXIT_OK && r.status != 410 && r.status != 404
-            && bk_renewal_left(node) != 0)
-        {
-            bk_out_note("bkctl: warning: the allocation %s was not released: "
-                        "%s; it expires at %s", node->id, r.error,
-                        bk_out_text(node->answer, "expiresAt"));
-        }
-
-        bk_reply_free(&r);
-        json_decref(node->answer);
-    }
-
-    if (node->dir[0]) {
-        bk_creds_remove(node->dir);
-    }
-}
-
-
-/*
- * An API that restarts just now gets some time: others wait for the worker.
- * A signal ends that.
- */
-
-static void
-bk_session_release(bk_node_t *node, bk_api_reply_t *r)
-{
-    int            said;
-    uint64_t       end;
-    bk_session_t  *s = node->s;
-    struct pollfd  pfd = { .fd = s->sigfd, .events = POLLIN };
-
-    said = 0;
-    end = bk_now_ms() + BK_SESSION_PATIENCE;
-
-    for ( ;; ) {
-        bk_alloc_release(&node->args, bk_out_string(node->answer, "token"),
-                         BK_SESSION_RELEASE_MS, r);
-
-        if (r->exit == BK_EXIT_OK || r->again == BK_AGAIN_NEVER
-            || bk_now_ms() >= end)
-        {
-            return;
-        }
-
-        if (!said) {
-            said = 1;
-            bk_out_note("bkctl: the API does not answer (%s), trying again "
-                        "to release the allocation %s", r->why, node->id);
-        }
-
-        if (poll(&pfd, 1, BK_SESSION_PAUSE) > 0
-            && bk_signals_take(s->sigfd) != 0)
-        {
-            return;
-        }
-
-        bk_reply_free(r);
     }
 }

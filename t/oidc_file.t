@@ -32,7 +32,8 @@ my $tokens = qq(tokens:\n  - name: one\n    sha256: "$hash"\n);
 
 # what, the file, line, what is said
 my @bad = (
-    ['an unknown key', "issuer: x\n", 1, qr/unknown key "issuer", did you mean "issuers"/],
+    ['an unknown key', "issuer: x\n", 1,
+        qr/unknown key "issuer", did you mean "issuers"/],
     ['no name', "issuers:\n  - issuer: x\n    audience: [a]\n", 2,
         qr/name.*(?:missing|given)/],
     ['no audience', "issuers:\n  - name: a\n    issuer: x\n", 2,

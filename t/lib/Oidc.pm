@@ -14,7 +14,8 @@ package Oidc;
 #
 # What a path is answered with is a file, so it can be changed at any time:
 # set(PATH, BODY, status => 200, headers => [...]), hang(PATH), big(PATH, N).
-# requests(PATH) counts, bodies() and heads() show.  The server is this Perl, a process per connection.
+# requests(PATH) counts, bodies() and heads() show.  The server is this Perl,
+# a process per connection.
 
 use strict;
 use warnings;
@@ -357,7 +358,8 @@ sub identify {
 
     my $file = $t->write('oidc.yaml', $yaml);
     my $p = $t->start_pipe('identify' . ++$t->{nidentify},
-        @{$opts->{run} // []}, $t->tool('identify'), $t->build . '/plugins/oidc.so', "file=$file",
+        @{$opts->{run} // []}, $t->tool('identify'),
+        $t->build . '/plugins/oidc.so', "file=$file",
         @options);
     $p->{first} = $p->line(15);
 

@@ -234,6 +234,12 @@ bk_backup_done(void *data, const bk_err_t *err)
     h = job->a->host;
     job->a->backup->job = NULL;
 
+    if (job->a->stopping) {
+        /* who asked was told, and the host is at its end */
+        free(job);
+        return;
+    }
+
     bk_backup_audit(job, err == NULL ? "done" : "failed");
 
     if (err != NULL) {
@@ -279,8 +285,6 @@ bk_backup_answer(bk_job_t *job)
     bk_buf_free(&b);
 }
 
-
-/* While the process stops, nobody is there who asked. */
 
 static void
 bk_backup_audit(bk_job_t *job, const char *outcome)

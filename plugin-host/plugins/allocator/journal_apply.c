@@ -20,9 +20,9 @@ const char *const  bk_journal_write_sql[BK_OP_STATEMENTS] = {
     "INSERT INTO allocations (token_hash, spki, nonce, pool, worker, job_id,"
     " requested_by, owner, rule, cache_key, arch, idempotency, metadata,"
     " created_ms, expires_ms, ttl_ms, concurrency, priority, untrusted,"
-    " answered, max_ttl_ms, state, changed_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-    " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,"
-    " 'live', ?14)",
+    " answered, max_ttl_ms, state, changed_ms) VALUES (?1, ?2, ?3, ?4, ?5,"
+    " ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"
+    " ?21, 'live', ?14)",
 
     "UPDATE allocations SET worker = ?2, expires_ms = ?3, changed_ms = ?4"
     " WHERE token_hash = ?1 AND state = 'live'",

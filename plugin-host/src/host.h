@@ -40,6 +40,17 @@ void bk_host_api(bk_host_t *host, bk_plugin_inst_t *p);
 
 #define bk_inst(h)  ((bk_plugin_inst_t *) (h)->priv)
 
+/* host_timer.c: its part for the loop */
+bk_timer_t *bk_host_timer_new(const bk_host_t *h, bk_timer_pt fire,
+    void *data);
+void bk_host_timer_set(bk_timer_t *t, uint64_t ms);
+void bk_host_timer_clear(bk_timer_t *t);
+void bk_host_timer_free(bk_timer_t **t);
+bk_watch_t *bk_host_watch_new(const bk_host_t *h, int fd, int events,
+    bk_watch_pt ready, void *data);
+void bk_host_watch_set(bk_watch_t *w, int events);
+void bk_host_watch_free(bk_watch_t **w);
+
 /* host_http.c: its part for HTTP */
 int bk_host_http_route(const bk_host_t *h, int which, const char *method,
     const char *pattern, bk_http_pt handler, void *data, bk_err_t *err);
@@ -51,6 +62,11 @@ int bk_host_http_allowed(bk_request_t *r, int verb, bk_str_t pool,
     bk_decision_t *out, size_t size, bk_err_t *err);
 void bk_host_audit(const bk_host_t *h, bk_request_t *r, const char *what,
     const char *outcome, bk_str_t members);
+
+/* again.c: reads the configuration again; and says that a rule can never
+ * match: on stderr where data is set (-t), else in the log */
+void bk_again(bk_core_t *core);
+void bk_again_dead(const char *rule, const char *why, void *data);
 
 /* system.c: one datagram to systemd, "READY=1", where it listens; and as many
  * descriptors as we may have, since each client that waits holds one */

@@ -34,7 +34,6 @@ static const int  bk_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
 
 
 static int bk_main_check(bk_core_t *core, bk_err_t *err);
-static void bk_main_dead(const char *rule, const char *why, void *data);
 static int bk_main_run(bk_core_t *core);
 static int bk_main_start(bk_core_t *core, bk_err_t *err);
 static int bk_main_authorities(bk_core_t *core, bk_err_t *err);
@@ -44,7 +43,6 @@ static int bk_main_state(const char *dir, bk_err_t *err);
 static int bk_main_listen(bk_core_t *core, bk_err_t *err);
 static void bk_main_signal(evutil_socket_t sig, short what, void *data);
 static void bk_main_ca(evutil_socket_t fd, short what, void *data);
-static void bk_main_reload(bk_core_t *core);
 static void bk_main_stop(bk_core_t *core);
 static void bk_main_stopped(void *data);
 static void bk_main_event(const bk_event_t *event, void *data);
@@ -104,7 +102,7 @@ main(int argc, char **argv)
         rc = 1;
 
     } else if (args.test) {
-        bk_access_dead(core.access, bk_main_dead, &args);
+        bk_access_dead(core.access, bk_again_dead, &args);
         printf("buildkit-plugin-host: %s is good\n", args.path);
         rc = 0;
 
@@ -155,21 +153,6 @@ bk_main_check(bk_core_t *core, bk_err_t *err)
     }
 
     return 0;
-}
-
-
-/* A rule that can never match; data: under -t, else it is logged. */
-
-static void
-bk_main_dead(const char *rule, const char *why, void *data)
-{
-    if (data != NULL) {
-        fprintf(stderr, "buildkit-plugin-host: warning: the access rule %s "
-                "can never match: %s\n", rule, why);
-        return;
-    }
-
-    bk_log(BK_LOG_WARN, "access", "rule %s can never match: %s", rule, why);
 }
 
 
@@ -263,7 +246,7 @@ bk_main_start(bk_core_t *core, bk_err_t *err)
         return -1;
     }
 
-    bk_access_dead(core->access, bk_main_dead, NULL);
+    bk_access_dead(core->access, bk_again_dead, NULL);
     bk_gate_new(core);
 
     memset(&m, 0, sizeof(m));
@@ -413,7 +396,7 @@ bk_main_signal(evutil_socket_t sig, short what, void *data)
     switch (sig) {
 
     case SIGHUP:
-        bk_main_reload(core);
+        bk_again(core);
         break;
 
     case SIGUSR1:
@@ -437,47 +420,6 @@ bk_main_signal(evutil_socket_t sig, short what, void *data)
         bk_log(BK_LOG_INFO, "host", "stopping on signal %d", (int) sig);
         bk_main_stop(core);
     }
-}
-
-
-/* What can change while we run: access rules, the log's level and format. */
-
-static void
-bk_main_reload(bk_core_t *core)
-{
-    bk_err_t      err;
-    bk_conf_t    *fresh;
-    bk_access_t  *access;
-
-    if (bk_conf_new(&fresh, core->conf->path, &err) != 0) {
-        bk_log(BK_LOG_ERROR, "host", "nothing was reloaded: %s", err.text);
-        return;
-    }
-
-    if (bk_access_new(&access, fresh, &err) != 0) {
-        bk_log(BK_LOG_ERROR, "host", "nothing was reloaded: %s", err.text);
-        bk_conf_free(&fresh);
-        return;
-    }
-
-    /* said under either level */
-    if (fresh->log.level > bk_log_level()) {
-        bk_log_set(fresh->log.level, core->conf->log.format);
-    }
-
-    bk_log(BK_LOG_INFO, "host", "access rules, log level and format were "
-           "reloaded; all else of %s needs a restart, which touches no build. "
-           "Files that plugins watch are read when they change",
-           core->conf->path);
-
-    bk_log_set(fresh->log.level, fresh->log.format);
-
-    bk_access_free(&core->access);
-    core->access = access;
-    bk_access_keep(access, fresh);
-    bk_access_dead(access, bk_main_dead, NULL);
-
-    bk_main_ca(-1, 0, core);
 }
 
 

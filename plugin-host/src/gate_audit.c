@@ -1,0 +1,137 @@
+/*
+ * Lines of the audit log: what the gate refused, what handlers say, and what
+ * changed something although its handler said nothing.  See gate.h.
+ */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "gate_int.h"
+#include "log.h"
+
+
+#define BK_GATE_MEMBERS_MAX  16384
+
+
+static void bk_gate_line_str(json_t *line, const char *key,
+    const char *value);
+
+
+/* A look that was not refused has no line: there are very many, and they
+ * change nothing. */
+
+void
+bk_gate_answered(void *caller, int status, const char *reason)
+{
+    int           refused = status == 401 || status == 403;
+    json_t       *line;
+    const char   *method;
+    bk_caller_t  *c = caller;
+
+    method = bk_httpd_method(c->request);
+
+    if (c->gate->core->audit == NULL || c->audited
+        || (!refused && (strcmp(method, "GET") == 0
+                         || strcmp(method, "HEAD") == 0)))
+    {
+        return;
+    }
+
+    line = bk_gate_line(c, c->request,
+                        c->verb == BK_VERB_ANY ? "ask"
+                                               : bk_verb_name(c->verb),
+                        status < 400 ? "done" : refused ? "refused"
+                                                        : "failed");
+    json_object_set_new(line, "status", json_integer(status));
+    bk_gate_line_str(line, "reason", reason);
+    bk_audit_write(c->gate->core->audit, line);
+}
+
+
+void
+bk_gate_audit(bk_gate_t *g, bk_request_t *r, const char *what,
+    const char *outcome, bk_str_t members)
+{
+    char         *text;
+    json_t       *line, *more;
+    bk_caller_t  *c = r != NULL ? bk_httpd_caller(r) : NULL;
+
+    if (c != NULL) {
+        c->audited = 1;
+    }
+
+    if (g->core->audit == NULL) {
+        return;
+    }
+
+    line = bk_gate_line(c, r, what, outcome);
+
+    if (members.len > 0 && members.len <= BK_GATE_MEMBERS_MAX) {
+        text = malloc(members.len + 2);
+        if (text == NULL) {
+            abort();
+        }
+
+        /* whatever it is, it cannot end the line or change what is ours */
+        text[0] = '{';
+        memcpy(text + 1, members.data, members.len);
+        text[members.len + 1] = '}';
+        more = json_loadb(text, members.len + 2, 0, NULL);
+        free(text);
+
+        if (json_is_object(more)) {
+            /* of what they are about the handler knows more */
+            json_object_del(line, json_object_get(more, "pool") != NULL
+                                  ? "pool" : "");
+            json_object_update_missing(line, more);
+
+        } else {
+            bk_log(BK_LOG_ERROR, "audit", "%s: what was to be written is no "
+                   "JSON", what);
+        }
+
+        json_decref(more);
+    }
+
+    bk_audit_write(g->core->audit, line);
+}
+
+
+/* The route's pattern, not its path: somebody may put a token there. */
+
+json_t *
+bk_gate_line(bk_caller_t *c, const bk_request_t *r, const char *what,
+    const char *outcome)
+{
+    char     request[300];
+    json_t  *line = json_object();
+
+    bk_gate_line_str(line, "what", what);
+    bk_gate_line_str(line, "outcome", outcome);
+
+    if (c != NULL) {
+        bk_gate_line_str(line, "who", c->who != NULL ? c->who->name : NULL);
+        bk_gate_line_str(line, "source",
+                         c->who != NULL ? c->who->source : NULL);
+        bk_gate_line_str(line, "rule", c->rule);
+        bk_gate_line_str(line, "pool", c->pool);
+    }
+
+    if (r != NULL) {
+        bk_gate_line_str(line, "client", bk_httpd_client(r));
+        snprintf(request, sizeof(request), "%s %s", bk_httpd_method(r),
+                 bk_httpd_pattern(r));
+        bk_gate_line_str(line, "request", request);
+    }
+
+    return line;
+}
+
+
+static void
+bk_gate_line_str(json_t *line, const char *key, const char *value)
+{
+    if (value != NULL && value[0] != '\0') {
+        json_object_set_new(line, key, json_string(value));
+    }
+}

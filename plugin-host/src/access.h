@@ -42,7 +42,8 @@ typedef struct {
 /*
  * conf: its access section, or none: then every peer of a unix socket may do
  * everything (the socket's mode decides who that is), and nobody else may do
- * anything.  400 BadConfiguration with file, line and key for a rule that is wrong.
+ * anything.  400 BadConfiguration with file, line and key for a rule that is
+ * wrong.
  */
 int bk_access_new(bk_access_t **a, const bk_conf_t *conf, bk_err_t *err);
 /* They are counted: a request goes on with those that it began with, also
@@ -78,8 +79,9 @@ int bk_access_any(const bk_access_t *a, const bk_who_t *who, int verb,
 /*
  * What each rule said, in order: {"allowed", "rule", "error", "verb", "pool",
  * "identity", "source", "claims", "rules": [{"rule", "pool", "matches",
- * "decides", "why"}]}, and what the rule grants ("maxTtl", ...).  full: also what a rule would have wanted, which is
- * for operators: it names what others have.  The caller frees.
+ * "decides", "why"}]}, and what the rule grants ("maxTtl", ...).  full: also
+ * what a rule would have wanted, which is for operators: it names what others
+ * have.  The caller frees.
  */
 json_t *bk_access_explain(const bk_access_t *a, const bk_who_t *who, int verb,
     bk_str_t pool, int full);

@@ -209,8 +209,8 @@ test_order(void)
     bk_decision_t   d;
 
     ok(load("rules:\n"
-            "- {name: no-forks, sources: [gh], match: [{claim: f, values: [y]}],"
-            " deny: true, pools: ['prod/*']}\n"
+            "- {name: no-forks, sources: [gh],"
+            " match: [{claim: f, values: [y]}], deny: true, pools: ['prod/*']}\n"
             "- {name: first, sources: [gh], pools: ['ci/*', one/x],"
             " maxTtl: 2h, concurrency: 20, priority: -7, untrusted: true}\n"
             "- {name: second, verbs: [allocate, drain]}\n"
@@ -322,7 +322,8 @@ test_limits(void)
     is("-slow", "s", claims, A, P, "so is a list that is too long");
 
     ok(load("rules:\n"
-            "- {name: deep, match: [{claim: a, pattern: '((a|b)*[cd])*[ef]'}]}\n")
+            "- {name: deep, match: [{claim: a,"
+            " pattern: '((a|b)*[cd])*[ef]'}]}\n")
        == 0, "rules: %s", err.text);
     memset(claims, 'a', 4000);
     memcpy(claims, "{\"a\":\"", 6);
@@ -345,7 +346,8 @@ wrong(const char *yaml, const char *want)
 static void
 test_wrong(void)
 {
-    wrong("rules:\n- {name: a}\n- {name: a}\n", "there is a rule \"a\" already");
+    wrong("rules:\n- {name: a}\n- {name: a}\n",
+          "there is a rule \"a\" already");
     wrong("rules:\n- {name: 'a b'}\n", "must be of letters");
     wrong("rules:\n- {name: operators}\n", "is the name of a built-in rule");
     wrong("rules:\n- {name: a, verbs: [build]}\n", "must be one of: allocate");
@@ -363,8 +365,10 @@ test_wrong(void)
           "no regular expression");
     wrong("rules:\n- {name: a, maxTtl: soon}\n", "must be a duration");
     wrong("rules:\n- {name: a, priority: 1001}\n", "from -1000 to 1000");
-    wrong("rules:\n- {name: a, deny: true, maxTtl: 1h}\n", "a rule that refuses");
-    wrong("pools:\n- {name: a/*, rules: [{name: x}]}\n", "the name of one pool");
+    wrong("rules:\n- {name: a, deny: true, maxTtl: 1h}\n",
+          "a rule that refuses");
+    wrong("pools:\n- {name: a/*, rules: [{name: x}]}\n",
+          "the name of one pool");
     wrong("pools:\n- {name: a/b, rules: [{name: x, pools: [c/d]}]}\n",
           "has no pools of its own");
     wrong("pools:\n- {name: a/b, rules: [{name: x}]}\n"
@@ -464,8 +468,8 @@ test_explain(void)
               "{\"rule\":\"gl\",\"matches\":false,\"decides\":false,"
               "\"why\":\"it is not for the source \\\"gh\\\"\"},"
               "{\"rule\":\"main\",\"matches\":false,\"decides\":false,"
-              "\"why\":\"claim \\\"ref\\\" is \\\"v\\\", which does not match\"}"
-              ",{\"rule\":\"late\",\"matches\":true,\"decides\":true,"
+              "\"why\":\"claim \\\"ref\\\" is \\\"v\\\", which does not match\""
+              "},{\"rule\":\"late\",\"matches\":true,\"decides\":true,"
               "\"why\":\"it matches\"},{\"rule\":\"last\",\"matches\":false,"
               "\"decides\":false,\"why\":\"it is not for the verb allocate\"}"
               "]}") == 0, "explain: %s", text);

@@ -8,7 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 28;
+plan tests => 29;
 
 my $t = Test::Buildkit->new;
 my $dir = $t->dir;
@@ -83,7 +83,10 @@ $t->write('calls', '');
 is(rotate('gateway'), 200, 'rotated');
 $t->wait_for(sub { calls() =~ /begin/ }, 10, 'the command');
 is(rotate('worker'), 200, 'rotated while it runs');
+my $done = done();
 unlink "$dir/hold";
+$t->wait_for(sub { calls() =~ /end\nbegin/ }, 10, 'the next one');
+is(done(), $done, 'run again before it is said to be done');
 wait_state('ok', qr/(begin.*\nend\n){2}/);
 like(calls(), qr/^(begin.*\nend\n)+$/, 'one after the other');
 
@@ -123,6 +126,7 @@ sub rotate {
         $name ? { authority => $name } : undef)->{status};
 }
 
+sub done { scalar(() = $h->log =~ /nginx was reloaded/g) }
 sub calls { $t->read('calls') // '' }
 sub reload { $h->request('GET', '/api/v1/ca')->{json}{reload} }
 

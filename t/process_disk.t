@@ -68,7 +68,7 @@ unlink glob "$dir/*";
 my $a = $host->request(POST => '/api/v1/workers/allocate',
     { poolName => 'demo' })->{json};
 is $a->{workerName}, 'w1', 'w1 is used';
-fill('w1', 36);
+fill('w1', 34);
 $t->wait_for(sub { worker('w1')->{diskUsed} > 80 }, 10, 'too much');
 is log_has(qr/is pruned/), 0, 'it is in use: not pruned';
 unlike $t->read("$state/workers/default_demo_w1/log"), qr/asked to prune/,
@@ -95,7 +95,7 @@ $t->wait_for(sub { worker('w1')->{state} eq 'stopped' }, 10, 'its end');
 pass 'then it is stopped';
 
 # nobody runs, and the disk is full: who has a cache is started
-fill('w2', 36);
+fill('w2', 34);
 $t->wait_for(sub { size('w2') == 0 }, 20, 'w2 to be pruned');
 is log_has(qr/w2: started/), 1, 'a stopped one is started for it';
 is log_has(qr/w1: started/), 1, 'the other one is not';
@@ -103,7 +103,7 @@ $t->wait_for(sub { worker('w2')->{state} eq 'stopped' }, 10, 'w2 to stop');
 pass 'and stops again';
 
 # not the cache: no more than once
-fill('w1', 36);
+fill('w1', 34);
 $t->wait_for(sub { worker('w1')->{diskUsed} > 80 }, 10, 'too much');
 $a = $host->request(POST => '/api/v1/workers/allocate',
     { poolName => 'demo' })->{json};

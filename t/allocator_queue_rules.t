@@ -49,6 +49,8 @@ release_as($t, $_->{token}) for @ann[1, 2], $bob, $eve;
 is $ann[2]{state}, 'queued', 'two again';
 $host->kill('KILL');
 $host->restart;
+# whoever comes now has the queue looked at
+release_as($t, allocate_as($t, 'bob', {}, \%few)->{json}{token});
 is state($ann[2]), 'queued', 'after a restart: still two at a time';
 is state($ann[1]), 'ready', '... with what they have';
 release_as($t, $ann[0]{token});

@@ -12,7 +12,7 @@ use JSON ();
 
 # gateway(workers => 2, shared => 1, plugins => ['- {...}'], process => [
 #   'option: value'], onStop => 'leave', nginx => {gateway_conf's options},
-#   reload => 1, top => "more of the configuration"):
+#   allocator => 'its options', reload => 1, top => "more of the configuration"):
 # returns (plugin-host, nginx).  reload: nginx is reloaded by plugin-host.
 sub gateway {
     my ($self, %opts) = @_;
@@ -23,8 +23,9 @@ sub gateway {
         'shared: ' . ($opts{shared} ? 'true' : 'false'),
         'onStop: ' . ($opts{onStop} // 'stop'),
         "args: [\"--config\", \"$toml\"]", @{$opts{process} // []};
-    my $plugins = join '', map { "  $_\n" } '- {name: allocator}',
-        '- {name: metrics}', @{$opts{plugins} // []};
+    my $allocator = $opts{allocator} // '';
+    my $plugins = join '', map { "  $_\n" }
+        "- {name: allocator, options: {$allocator}}", '- {name: metrics}', @{$opts{plugins} // []};
 
     my $reload = $opts{reload} ? ', reload: [' . join(', ', map { "\"$_\"" }
         $self->nginx_reload) . ']' : '';

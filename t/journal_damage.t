@@ -11,13 +11,16 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Allocator;
+use Report ();
 use Test::Buildkit;
 
-plan tests => 14;
+plan tests => 15;
 
 my $t = Test::Buildkit->new;
 my $file = $t->dir . '/state/journal.db';
-my $host = $t->host(conf([static_pool($t, 3), '{name: allocator}']));
+my $host = $t->host(conf([static_pool($t, 3), '{name: metrics}',
+    '{name: allocator}'])
+    . qq(metrics: {listen: ["127.0.0.1:%%PORT:metrics%%"]}\n));
 my $a = allocate()->{json};
 my $b = allocate()->{json};
 $host->stop;
@@ -53,6 +56,8 @@ $t->wait_for(sub { $host->log =~ /is damaged/ }, 60, 'the damage to be seen');
 like $host->log, qr/journal\.db\ is\ damaged:\ .*;\ nothing\ more\ is\ written
     \ to\ it,\ and\ what\ lives\ goes\ on:\ put\ a\ good\ copy\ back/x,
     'it says what to do';
+
+is Report::metrics($t)->{journal_damaged}, 1, 'so do the metrics';
 
 my $r = allocate();
 is $r->{status}, 503, 'nothing new';

@@ -151,6 +151,9 @@ int bk_journal_trouble(bk_err_t *err, sqlite3 *db, const char *path,
 int bk_journal_check_start(bk_journal_t *j, bk_err_t *err);
 int bk_journal_number(sqlite3 *db, const char *sql, int64_t *value);
 
+/* journal_wal.c: before anybody opens it */
+int bk_journal_wal_check(const char *path, bk_err_t *err);
+
 /* journal_read.c */
 extern const char *const  bk_journal_read_sql[BK_READ_STATEMENTS];
 sqlite3_stmt *bk_journal_query(bk_journal_t *j, int n);

@@ -101,7 +101,7 @@ bk_journal_there(const char *path, bk_err_t *err)
                        strerror(errno));
     }
 
-    return 0;
+    return bk_journal_wal_check(path, err);
 }
 
 

@@ -7,14 +7,14 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 22;
+plan tests => 25;
 
 my $t = Test::Buildkit->new;
 $t->write('static.yaml', "pools: [{name: default/demo}]\n");
 my $h = $t->host(<<'E');
 state: %%DIR%%/state
 table: {path: "%%DIR%%/bk.table", allocations: 10, workers: 4, pools: 4}
-api: {listen: ["unix:%%DIR%%/api.sock"]}
+api: {listen: ["unix:%%DIR%%/api.sock", "127.0.0.1:%%PORT:api%%"]}
 plugins:
   - {name: static, options: {file: "%%DIR%%/static.yaml"}}
 E
@@ -66,6 +66,11 @@ is($h->request('POST', '/api/v1/ca/rotate', { everything => 1 })->{status},
 is($h->request('POST', '/api/v1/ca/retire', { force => 'yes' })->{status},
     400, 'and no other kind');
 is($h->request('GET', '/api/v1/ca/rotate')->{status}, 405, 'nor by GET');
+for (['GET', 'ca'], ['POST', 'ca/rotate'], ['POST', 'ca/retire']) {
+    my ($method, $path) = @$_;
+    is($t->http('127.0.0.1:' . $t->port('api'), $method, "/api/v1/$path")
+        ->{status}, 401, "$method $path: not for anybody");
+}
 
 
 sub ca {

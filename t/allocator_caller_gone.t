@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Allocator;
 use Test::Buildkit;
 
-plan tests => 8;
+plan tests => 10;
 
 my $t = Test::Buildkit->new;
 $t->write('mode', "late 2\n");
@@ -35,7 +35,28 @@ is $next->{json}{state}, 'ready', 'when the worker is ready';
 is $next->{json}{workerName}, 'w1', 'by the same worker';
 is rows("state = 'live'") + 0, 1, 'and holds it alone';
 
+# one who goes while his allocation is being written, on a worker that is
+# ready: nobody has its token, whatever the journal says
+$host->request(POST => '/api/v1/workers/release',
+    { token => $next->{json}{token} });
+my $lock = $t->start_pipe('sqlite', 'sqlite3', $t->dir . '/state/journal.db');
+syswrite $lock->{in}, "BEGIN EXCLUSIVE;\nSELECT 'locked';\n";
+like $lock->line(10), qr/locked/, 'the journal is locked';
+my $made = () = $host->log =~ /: made for /g;
+$gone = ask($host, POST => '/api/v1/workers/allocate', { poolName => 'demo' });
+$t->wait_for(sub { $made < (() = $host->log =~ /: made for /g) }, 10,
+    'the allocation');
+gone($gone);
+syswrite $lock->{in}, "ROLLBACK;\n.quit\n";
+$lock->quit;
+$t->wait_for(sub { rows("state = 'released'") == 3 }, 10, 'its end');
+is((rows("state = 'released'"))[-1]{reason}, 'caller went away',
+    'released as well');
+
 # those that wait when plugin-host stops are told so
+$next = ask($host, POST => '/api/v1/workers/allocate',
+    { poolName => 'demo', wait => '30s' });
+answers(20, $next);
 my $last = ask($host, POST => '/api/v1/workers/allocate',
     { poolName => 'demo', wait => '30s' });
 $t->wait_for(sub { rows("state = 'live' AND worker = ''") == 1 }, 10,
@@ -51,7 +72,7 @@ sub rows {
     my ($where) = @_;
 
     my @rows = journal($t, "SELECT hex(token_hash) AS h, state, reason "
-        . "FROM allocations WHERE $where");
+        . "FROM allocations WHERE $where ORDER BY id");
 
     return @rows;
 }

@@ -208,7 +208,7 @@ bk_call_gone(bk_request_t *r, void *data)
     bk_record_ref(rec);
     bk_call_free(&c);
 
-    if (rec->answered || rec->idem != NULL) {
+    if (rec->told || rec->idem != NULL) {
         /* it is known to somebody, or he comes back with his key */
         bk_settle_rest(a, rec);
 
@@ -389,7 +389,7 @@ bk_call_drop_all(bk_allocator_t *a, const char *why)
         bk_call_fail(&c, &err);
 
         if (rec != NULL) {
-            if (!rec->answered && rec->idem == NULL && !rec->ended) {
+            if (!rec->told && rec->idem == NULL && !rec->ended) {
                 bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED, why, NULL,
                                  NULL);
             }

@@ -71,6 +71,7 @@ bk_answer(bk_call_t *c, int state)
                   (bk_str_t) { b.data, b.len });
     bk_buf_free(&b);
 
+    rec->told = 1;
     bk_call_free(&c);
     bk_settle_rest(a, rec);
     bk_record_unref(&rec);

@@ -33,7 +33,7 @@ bk_lease_idle(bk_allocator_t *a, bk_ask_t *ask)
     }
 
     ask->until_ms = a->host->monotonic_ms(a->host)
-                    + (rec->answered ? a->queue_lease_ms : a->reconnect_ms);
+                    + (rec->told ? a->queue_lease_ms : a->reconnect_ms);
     bk_lease_arm(a);
 }
 

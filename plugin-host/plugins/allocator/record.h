@@ -85,7 +85,8 @@ struct bk_record_s {
     unsigned          placing:1;    /* its worker is being written */
     unsigned          modelled:1;   /* the model knows it */
     unsigned          reserved:1;   /* counted in its seat */
-    unsigned          answered:1;
+    unsigned          answered:1;   /* the journal says so */
+    unsigned          told:1;       /* somebody has its token */
     unsigned          answering:1;  /* that is being written */
     unsigned          ending:1;     /* its end is being written */
     unsigned          ended:1;      /* not listed any more */

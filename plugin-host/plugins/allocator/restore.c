@@ -169,6 +169,7 @@ bk_restore_record(bk_allocator_t *a, const bk_row_t *row)
     rec->max_ttl_ms = row->max_ttl_ms;
     rec->untrusted = row->untrusted != 0;
     rec->answered = row->answered != 0;
+    rec->told = rec->answered;
     rec->written = 1;
     rec->stored = 1;
 

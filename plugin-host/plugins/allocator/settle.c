@@ -43,7 +43,7 @@ bk_settle_written(void *data, const bk_err_t *err)
         bk_settle(step->a, step->rec);
 
     } else if (!step->rec->ended) {
-        c = step->rec->ask->call;
+        c = step->rec->ask == NULL ? NULL : step->rec->ask->call;
         bk_settle_over(step->a, step->rec, BK_ALLOC_FREE, NULL);
 
         if (c != NULL) {
@@ -350,7 +350,7 @@ bk_settle_answered(void *data, const bk_err_t *err)
         bk_settle(a, rec);
 
     } else if (!rec->ended && !rec->ending) {
-        c = rec->ask->call;
+        c = rec->ask == NULL ? NULL : rec->ask->call;
 
         if (c != NULL) {
             bk_call_fail(&c, err);
@@ -377,7 +377,7 @@ bk_settle_rest(bk_allocator_t *a, bk_record_t *rec)
         return;
     }
 
-    if (rec->answered && rec->seat != NULL && !rec->placing
+    if (rec->told && rec->seat != NULL && !rec->placing
         && (rec->modelled || rec->pending != NULL) && !rec->reserved)
     {
         bk_lease_busy(a, ask);

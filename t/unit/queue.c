@@ -180,6 +180,7 @@ test_parked(void)
     bk_queue_drop(&e[1]);
     ok(bk_queue_next(p, now) == &e[2], "one that leaves lets the next in");
     bk_queue_served(&e[2]);
+    ok(u->lanes == NULL, "no lane is left when nobody is parked");
 
     push_at(&e[5], "a", 1, 0, "", now);
     ok(bk_queue_next(p, now) == NULL, "full again");
@@ -202,6 +203,8 @@ test_parked(void)
 static void
 test_classes(void)
 {
+    int               i, ok_all = 1;
+    char              arch[16];
     bk_queue_entry_t  e[8];
 
     fresh();
@@ -221,6 +224,19 @@ test_classes(void)
     bk_queue_served(&e[0]);
     bk_queue_push(p, &e[0], "arm64", 0);
     ok(bk_queue_next(p, now) == &e[0], "who comes back keeps its place");
+
+    fresh();
+
+    for (i = 0; i < 100; i++) {
+        (void) snprintf(arch, sizeof(arch), "arch%d", i);
+        push_at(&e[0], "a", 1, 0, arch, now);
+        bk_queue_user_take(e[0].user);
+        ok_all = ok_all && bk_queue_next(p, now) == NULL;
+        bk_queue_drop(&e[0]);
+    }
+
+    ok(ok_all && p->classes == NULL && e[0].user->lanes == NULL,
+       "names that callers choose leave nothing behind");
 }
 
 

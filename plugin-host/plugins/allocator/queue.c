@@ -179,14 +179,25 @@ bk_queue_leave(bk_queue_entry_t *e)
         TAILQ_REMOVE(&c->arrivals, e, link);
     }
 
-    bk_tree_remove(e->parked ? bk_queue_parked(e) : &c->root, e);
+    if (e->parked) {
+        bk_queue_let_go(e);
+
+    } else {
+        bk_tree_remove(&c->root, e);
+    }
+
     bk_queue_untag(e);
 
     c->queued--;
     c->pool->queued--;
     c->pool->q->queued--;
     e->class = NULL;
-    e->parked = 0;
+
+    if (c->queued == 0) {
+        /* callers choose its name: there must not be any number of them */
+        LL_DELETE(c->pool->classes, c);
+        free(c);
+    }
 }
 
 

@@ -92,6 +92,7 @@ void *bk_queue_alloc(size_t size);
 /* queue_user.c */
 bk_queue_entry_t **bk_queue_parked(bk_queue_entry_t *e);
 void bk_queue_park(bk_queue_entry_t *e);
+void bk_queue_let_go(bk_queue_entry_t *e);      /* not parked any more */
 /* the first one of each class may try again, if the rule allows another */
 void bk_queue_unpark(bk_queue_user_t *u);
 int bk_queue_user_full(const bk_queue_user_t *u);

@@ -173,27 +173,51 @@ bk_queue_park(bk_queue_entry_t *e)
 }
 
 
+/* An empty lane goes, since its class may. */
+
+void
+bk_queue_let_go(bk_queue_entry_t *e)
+{
+    bk_queue_lane_t  *lane;
+
+    lane = bk_queue_lane(e->user, e->class, 0);
+
+    bk_tree_remove(&lane->parked, e);
+    e->parked = 0;
+
+    if (lane->parked == NULL) {
+        LL_DELETE(e->user->lanes, lane);
+        free(lane);
+    }
+}
+
+
 void
 bk_queue_unpark(bk_queue_user_t *u)
 {
-    bk_queue_lane_t   *lane;
+    int                last;
+    bk_queue_lane_t   *lane, *next;
+    bk_queue_class_t  *class;
     bk_queue_entry_t  *e;
 
     if (bk_queue_user_full(u)) {
         return;
     }
 
-    LL_FOREACH(u->lanes, lane) {
-        while ((e = bk_tree_first(lane->parked)) != NULL) {
-            bk_tree_remove(&lane->parked, e);
-            bk_tree_insert(&lane->class->root, e);
-            e->parked = 0;
-            bk_queue_stir(lane->class->pool);
+    LL_FOREACH_SAFE(u->lanes, lane, next) {
+        class = lane->class;
 
-            if (u->limit > 0) {
-                break;
-            }
-        }
+        /* one of each class where there is a limit, else all */
+
+        do {
+            last = lane->parked->size == 1;
+            e = bk_tree_first(lane->parked);
+
+            bk_queue_let_go(e);
+            bk_tree_insert(&class->root, e);
+            bk_queue_stir(class->pool);
+
+        } while (!last && u->limit == 0);
     }
 }
 

@@ -1,8 +1,5 @@
-#!/usr/bin/perl
-
 # Plugin oidc against a real kube-apiserver (with etcd): TokenReview of
-# service accounts, and the same server as an issuer of OpenID Connect.  The
-# programs are looked for in KUBE_LAB_BIN, then PATH.
+# service accounts, and the same server as an issuer of OpenID Connect.
 
 use strict;
 use warnings;
@@ -12,11 +9,6 @@ use MIME::Base64 qw(decode_base64url);
 use Oidc;
 use Test::Buildkit;
 
-local $ENV{PATH} = join ':', $ENV{KUBE_LAB_BIN} // (), $ENV{PATH}, '/usr/sbin';
-for my $program (qw(etcd kube-apiserver curl)) {
-    grep { -x "$_/$program" } split /:/, $ENV{PATH}
-        or plan skip_all => "no $program here";
-}
 plan tests => 23;
 
 my $t = Test::Buildkit->new;
@@ -35,7 +27,7 @@ $t->start('etcd', {}, 'etcd', '--data-dir', "$dir/etcd", '--unsafe-no-fsync',
 $t->write('admin.csv', "$admin,admin,1,\"system:masters\"\n");
 Oidc::_openssl('', 'genpkey', '-algorithm', 'RSA', '-pkeyopt',
     'rsa_keygen_bits:2048', '-out', "$dir/sa.pem");
-my $kube = $t->start('kube', {}, 'kube-apiserver', '--etcd-servers',
+my $kube = $t->start('kube', {}, $t->lab('kube-apiserver'), '--etcd-servers',
     "http://127.0.0.1:$etcd", '--bind-address', '127.0.0.1',
     '--advertise-address', '127.0.0.1', '--endpoint-reconciler-type', 'none',
     '--secure-port', $port, '--tls-cert-file', "$pki/gateway.pem",

@@ -217,8 +217,10 @@ bk_ca_requested(const bk_cert_request_t *req, bk_err_t *err)
         }
 
         bio = BIO_new_mem_buf(req->csr.data, (int) req->csr.len);
-        csr = bio != NULL ? PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL)
-                          : NULL;
+        /* with a pass phrase, or else OpenSSL asks the terminal for one and
+         * waits */
+        csr = bio != NULL
+              ? PEM_read_bio_X509_REQ(bio, NULL, NULL, (void *) "") : NULL;
         BIO_free(bio);
 
         key = csr != NULL ? X509_REQ_get_pubkey(csr) : NULL;

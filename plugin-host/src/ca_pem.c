@@ -59,8 +59,8 @@ X509 *
 bk_ca_pem_cert(const char *text)
 {
     BIO   *bio = BIO_new_mem_buf(text, -1);
-    X509  *cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL)
-                              : NULL;
+    X509  *cert = bio != NULL
+                  ? PEM_read_bio_X509(bio, NULL, NULL, (void *) "") : NULL;
 
     BIO_free(bio);
     ERR_clear_error();
@@ -83,7 +83,7 @@ bk_ca_pem_certs(const char *text)
         abort();
     }
 
-    while ((cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL
+    while ((cert = PEM_read_bio_X509(bio, NULL, NULL, (void *) "")) != NULL
            && sk_X509_num(certs) < BK_CA_CERTS_MAX)
     {
         if (!sk_X509_push(certs, cert)) {

@@ -330,7 +330,7 @@ oidc_check_ca(oidc_file_t *f, const char *at, const char *path,
     }
 
     bio = BIO_new_mem_buf(pem, (int) len);
-    x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    x = PEM_read_bio_X509(bio, NULL, NULL, (void *) "");
     BIO_free(bio);
     X509_free(x);
     free(pem);

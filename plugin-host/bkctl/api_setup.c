@@ -206,7 +206,9 @@ bk_api_tls(bk_api_t *a)
     ca = getenv("BKCTL_TLS_CA_CERT");
 
     if (ca && *ca) {
+        /* it and no other: not what is in the system's folder as well */
         curl_easy_setopt(a->easy, CURLOPT_CAINFO, ca);
+        curl_easy_setopt(a->easy, CURLOPT_CAPATH, NULL);
     }
 
     skip = getenv("BKCTL_TLS_SKIP_VERIFY");

@@ -223,7 +223,15 @@ oidc_fetch_ca(oidc_fetch_t *e, const char *ca_file)
     blob.len = len;
     blob.flags = CURL_BLOB_COPY;
 
-    (void) curl_easy_setopt(e->easy, CURLOPT_CAINFO_BLOB, &blob);
+    /* these and no others: curl would go on to trust the system's folder */
+    if (curl_easy_setopt(e->easy, CURLOPT_CAINFO_BLOB, &blob) != CURLE_OK
+        || curl_easy_setopt(e->easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
+    {
+        snprintf(e->refused, sizeof(e->refused), "libcurl lacks an option");
+        free(pem);
+        return -1;
+    }
+
     free(pem);
 
     return 0;

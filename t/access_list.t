@@ -10,7 +10,7 @@ use lib "$FindBin::Bin/lib";
 use Access;
 use Test::Buildkit;
 
-plan tests => 27;
+plan tests => 30;
 
 my $t = Test::Buildkit->new;
 my $h = Access::host($t, <<'E');
@@ -87,4 +87,9 @@ is(scalar @{$h->request(GET => '/api/v1/allocations')->{json}}, 2,
     'an operator at the socket sees all');
 is($h->request(GET => "/api/v1/allocations/$anns")->{status}, 200, 'each');
 is(get(eve => \%all, 'sessions')->{status}, 200, 'sessions');
+
+# the authorities are of no pool
+is(get(ann => \%one, 'ca')->{status}, 403, 'the authorities: not who builds');
+is(get(eve => \%two, 'ca')->{status}, 403, 'nor who may list in some pool');
+is(get(eve => \%all, 'ca')->{status}, 200, 'but who may list everywhere');
 is($h->stop, 0, 'stops');

@@ -8,6 +8,7 @@
 
 #include "api.h"
 #include "err.h"
+#include "gate.h"
 #include "host.h"
 #include "log.h"
 
@@ -63,9 +64,21 @@ bk_api_ca_routes(bk_core_t *core, bk_err_t *err)
 static void
 bk_api_ca_show(bk_request_t *r, const bk_request_info_t *info, void *data)
 {
+    bk_err_t        err;
+    bk_core_t      *core = data;
+    bk_decision_t   d;
+
     (void) info;
 
-    bk_api_ca_send(r, data);
+    /* they are of no pool: the gate let in whoever may do anything at all */
+    if (bk_gate_allowed(r, BK_VERB_LIST, (bk_str_t) { "", 0 }, &d, &err)
+        != 0)
+    {
+        bk_httpd_fail(r, &err);
+        return;
+    }
+
+    bk_api_ca_send(r, core);
 }
 
 

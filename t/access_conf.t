@@ -59,6 +59,9 @@ my @bad = (
     ["  rules:\n  - {name: a, deny: true, untrusted: true}\n",
         qr/a rule that refuses has no maxTtl/, 'what a refusal cannot have'],
     ["  pools:\n  - {name: d/x, rules: []}\n", qr/at least 1/, 'no rules'],
+    ["  pools:\n  - {name: x, rules: [{name: a, deny: true}]}\n",
+        qr/:7: access\.pools\.0\.name: must be the name of one pool/,
+        'a pool without its namespace'],
     ["  - a\n", qr/must be a mapping/, 'a list'],
 );
 for (@bad) {

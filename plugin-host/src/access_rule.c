@@ -77,7 +77,9 @@ bk_rules_make(bk_access_t *a, const bk_conf_t *conf, bk_err_t *err)
             }
         }
 
-        if (rc == 0 && strchr(c->pools[i].name, '*') != NULL) {
+        if (rc == 0 && (strchr(c->pools[i].name, '*') != NULL
+                        || strchr(c->pools[i].name, '/') == NULL))
+        {
             rc = bk_yaml_err(conf->yaml, err, path, "must be the name of one "
                              "pool, namespace/name; rules for several belong "
                              "into access.rules");

@@ -11,7 +11,7 @@ use Access;
 use JSON ();
 use Test::Buildkit;
 
-plan tests => 22;
+plan tests => 25;
 
 my $t = Test::Buildkit->new;
 my $h = Access::host($t, <<'E');
@@ -27,6 +27,7 @@ access:
       untrusted: true
     - {name: forks, match: [{claim: fork, values: ["true"]}], deny: true, pools: ["default/*"]}
     - {name: rest, match: [{claim: team, values: [a]}], verbs: [list]}
+    - {name: wide, match: [{claim: team, values: ["xäääääääääääääääääääääääääääääääääääääääääääääääääääää"]}], verbs: [drain]}
   pools:
     - {name: default/two, rules: [{name: own, match: [{claim: team, values: [b]}]}]}
 E
@@ -48,9 +49,9 @@ is_deeply([@$e{qw(rule verb pool identity source error)}],
 is_deeply([@$e{qw(maxTtl concurrency priority untrusted)}],
     ['1h30m', 3, -1, JSON::true], 'and what comes with it');
 is_deeply($e->{claims}, \%main, 'with these claims');
-is_deeply([map { $_->{rule} } @{$e->{rules}}], [qw(lab main forks rest)],
+is_deeply([map { $_->{rule} } @{$e->{rules}}], [qw(lab main forks rest wide)],
     'every rule, in order');
-is_deeply([map { $_->{decides} ? 1 : 0 } @{$e->{rules}}], [0, 1, 0, 0],
+is_deeply([map { $_->{decides} ? 1 : 0 } @{$e->{rules}}], [0, 1, 0, 0, 0],
     'one decides');
 is(rule($e, 'lab')->{why}, 'it is not for the source "who"', 'a source');
 is(rule($e, 'forks')->{why}, 'there is no claim "fork"', 'a claim');
@@ -67,7 +68,7 @@ is(rule($e, 'main')->{why}, 'claim "ref" is "x", which does not match',
 is(ask(\%main, 'pool=one&namespace=ci')->{json}{pool}, 'ci/one', 'a namespace');
 
 $e = ask({ team => 'b' }, 'pool=two')->{json};
-is_deeply([map { $_->{rule} } @{$e->{rules}}], [qw(own lab main forks rest)],
+is_deeply([map { $_->{rule} } @{$e->{rules}}], [qw(own lab main forks rest wide)],
     'those of a pool come first');
 is(rule($e, 'own')->{pool}, 'default/two', 'and say whose they are');
 
@@ -86,3 +87,16 @@ like($r->{json}{rules}[1]{why}, qr/is "evil\/x", .*; wanted: "octo\/secret"$/,
 $e = $h->request(GET => '/api/v1/explain?pool=one&verb=admin')->{json};
 is("$e->{rule} $e->{rules}[0]{rule}", 'operators operators',
     'he himself needs no rule');
+
+# what is cut is not cut within a character
+my $long = 'other/' . 'a' x 53 . '%C3%A4' x 4;
+$r = ask(\%main, "pool=$long");
+is($r->{status}, 200, 'a name that is long, and not ASCII')
+    or diag($r->{body});
+like($r->{json}{error}, qr/may not allocate in other\/a+.?: no rule/,
+    'is cut in what is said');
+$r = $t->http($h->api, GET => '/api/v1/explain?pool=one&verb=drain', undef,
+    headers => { Authorization => 'Bearer '
+        . Access::token('now', 'ann', { team => 'b' }) });
+like(rule($r->{json}, 'wide')->{why}, qr/^claim "team" is "b", .*; wanted: "x/,
+    'and so is what a rule wants');

@@ -9,6 +9,7 @@
 
 #include "access_int.h"
 #include "duration.h"
+#include "err.h"
 
 
 static void bk_explain_grant(json_t *o, const bk_decision_t *d);
@@ -143,6 +144,7 @@ bk_explain_one(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who,
                                              : "it matches");
     }
 
+    bk_err_clean(text);
     o = json_pack("{s:s, s:b, s:b, s:s}", "rule", r->name, "matches",
                   rc == BK_MATCH_YES, "decides",
                   rc != BK_MATCH_NO && decides != NULL && *decides == NULL,

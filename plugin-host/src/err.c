@@ -7,7 +7,7 @@
 #include "err.h"
 
 
-static void bk_err_clean(char *text);
+static size_t bk_err_char(const char *text);
 
 
 int
@@ -75,12 +75,54 @@ bk_err_prefix(bk_err_t *err, const char *fmt, ...)
 }
 
 
-static void
+/* What is cut may be cut within a character, and what strangers say need not
+ * be UTF-8 at all; but all of this goes into JSON. */
+
+void
 bk_err_clean(char *text)
 {
-    for ( /* void */ ; *text != '\0'; text++) {
-        if ((unsigned char) *text < 0x20 || *text == 0x7f) {
+    size_t  n;
+
+    for ( /* void */ ; *text != '\0'; text += n) {
+        n = bk_err_char(text);
+
+        if (n == 0) {
+            *text = '?';
+            n = 1;
+
+        } else if ((unsigned char) *text < 0x20 || *text == 0x7f) {
             *text = ' ';
         }
     }
+}
+
+
+/* Bytes of the character that begins here; 0: none does. */
+
+static size_t
+bk_err_char(const char *text)
+{
+    size_t                i, n;
+    const unsigned char  *s = (const unsigned char *) text;
+
+    if (s[0] < 0x80) {
+        return 1;
+    }
+
+    n = s[0] < 0xc2 || s[0] > 0xf4 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+
+    for (i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+
+    /* too long a form, surrogates, and beyond the last one */
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f)
+        || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+    {
+        return 0;
+    }
+
+    return n;
 }

@@ -8,7 +8,7 @@
 /*
  * Fills *err and returns -1, so that "return bk_err_set(...)" ends a
  * function.  err may be NULL.  reason is a CamelCaseWord.  The text is
- * cleaned of control bytes and cut to its field.
+ * cleaned of control bytes and of what is no UTF-8, and cut to its field.
  */
 int bk_err_set(bk_err_t *err, int code, const char *reason,
     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -20,5 +20,8 @@ int bk_err_hint(bk_err_t *err, const char *fmt, ...)
 /* Puts "prefix: " before the text, e.g. the file that was being read. */
 int bk_err_prefix(bk_err_t *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* What the others do with a text: as long as it was, and good for JSON. */
+void bk_err_clean(char *text);
 
 #endif /* BK_ERR_H_INCLUDED */

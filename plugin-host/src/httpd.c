@@ -155,12 +155,21 @@ bk_httpd_accepted(struct evconnlistener *l, evutil_socket_t fd,
 {
     char            client[80];
     bk_listener_t  *listener = data;
+    bk_httpd_t     *h = listener->httpd;
 
     (void) l;
     (void) len;
 
+    /* whatever strangers do, operators get in */
+    if (listener->path == NULL
+        && h->nconns >= h->max - BK_HTTP_CONNS_KEPT)
+    {
+        close(fd);
+        return;
+    }
+
     bk_httpd_name(fd, sa, client, sizeof(client));
-    bk_httpd_accept(listener->httpd, listener->which, fd, client);
+    bk_httpd_accept(h, listener->which, fd, client);
 }
 
 

@@ -13,6 +13,7 @@
 #define BK_HTTP_STATUSES  24
 #define BK_HTTP_CONNS_MAX 16384     /* where there are descriptors for them */
 #define BK_HTTP_CONNS_FEW 1024
+#define BK_HTTP_CONNS_KEPT 64       /* of them, for unix sockets alone */
 
 /* Seconds: a whole request, between requests, without progress of an
  * answer, and for a client to read an answer that it did not wait for. */

@@ -38,6 +38,7 @@ bk_reply_refused(bk_api_reply_t *r, const char *endpoint)
              bk_out_text(r->json, "reason"));
 
     if (strcmp(r->reason, "NoCapacity") == 0
+        || strcmp(r->reason, "QueueFull") == 0
         || strcmp(r->reason, "TableFull") == 0)
     {
         code = BK_EXIT_CAPACITY;

@@ -332,10 +332,8 @@ bk_ca_may_rotate(const bk_ca_t *ca, const bk_authority_t *a, bk_err_t *err)
                            "there is taken at once");
     }
 
-    if (a->late.cert != NULL) {
-        bk_err_set(err, 409, "Rotating", "the %s authority is being rotated: "
-                   "nginx is not reloaded yet", a->name);
-        return bk_err_hint(err, "bkctl ca says how the reload goes");
+    if (bk_authority_late(a, err) != 0) {
+        return -1;
     }
 
     if (a->nold >= BK_CA_VOUCH_MAX) {
@@ -416,8 +414,11 @@ bk_ca_retire(bk_ca_t *ca, const char *name, int force, bk_err_t *err)
         return bk_err_hint(err, "bkctl ca rotate makes the present one old");
     }
 
-    for (i = 0; i < 2 && !force; i++) {
-        if (which[i] != NULL && bk_ca_needed(ca, which[i], err)) {
+    for (i = 0; i < 2; i++) {
+        if (which[i] != NULL
+            && (bk_authority_late(which[i], err) != 0
+                || (!force && bk_ca_needed(ca, which[i], err))))
+        {
             return -1;
         }
     }

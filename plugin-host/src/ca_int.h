@@ -137,6 +137,8 @@ void bk_own_forget(bk_ca_t *ca, bk_authority_t *a);
 int bk_authority_switch(bk_ca_t *ca, bk_authority_t *a, bk_signer_t *next,
     bk_err_t *err);
 int bk_authority_compile(bk_authority_t *a);
+/* 409: its old one signs until nginx is reloaded, and is needed for that. */
+int bk_authority_late(const bk_authority_t *a, bk_err_t *err);
 /* Nobody vouches for what signs now: nginx shows what it had. */
 int bk_authority_held(const bk_ca_t *ca, const bk_authority_t *a);
 /* Drops the old ones whose time is over; 1: something was. */

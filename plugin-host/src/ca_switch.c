@@ -350,6 +350,20 @@ bk_trust_within(const char *some, const char *all)
 
 
 int
+bk_authority_late(const bk_authority_t *a, bk_err_t *err)
+{
+    if (a->late.cert == NULL) {
+        return 0;
+    }
+
+    bk_err_set(err, 409, "Rotating", "the %s authority is being rotated: "
+               "nginx is not reloaded yet", a->name);
+
+    return bk_err_hint(err, "bkctl ca says how the reload goes");
+}
+
+
+int
 bk_authority_held(const bk_ca_t *ca, const bk_authority_t *a)
 {
     const bk_ca_old_t  *o = &a->old[a->nold > 0 ? a->nold - 1 : 0];

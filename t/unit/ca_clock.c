@@ -190,6 +190,9 @@ clock_short(void)
        > bk_ca_now_ms(ca) + 799 * BK_CA_DAY_MS, "and is kept for that");
     ok(bk_ca_rotate(ca, NULL, &err) == -1
        && strcmp(err.reason, "Rotating") == 0, "one at a time");
+    ok(bk_ca_retire(ca, NULL, 1, &err) == -1
+       && strcmp(err.reason, "Rotating") == 0,
+       "what still signs is not retired");
 
     bk_ca_reloaded(ca);
     after = ca_test_read("tls/gateway.pem");

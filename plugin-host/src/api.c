@@ -18,7 +18,6 @@
 typedef struct {
     bk_core_t      *core;
     json_t         *list;
-    const char     *id;         /* the only one that is asked for */
     json_t         *used;       /* pools: how many connections */
     bk_api_view_t   view;
 } bk_api_walk_t;
@@ -28,21 +27,13 @@ static void bk_api_pools(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 static void bk_api_workers(bk_request_t *r, const bk_request_info_t *info,
     void *data);
-static void bk_api_allocations(bk_request_t *r,
-    const bk_request_info_t *info, void *data);
-static void bk_api_allocation(bk_request_t *r, const bk_request_info_t *info,
-    void *data);
 static void bk_api_alive(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 static void bk_api_ready(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 static int bk_api_add_pool(const bk_pool_info_t *pool, void *data);
 static int bk_api_add_worker(const bk_worker_info_t *worker, void *data);
-static int bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data);
 static json_t *bk_api_percent(uint32_t permille);
-static json_t *bk_api_alloc(bk_core_t *core, const bk_alloc_info_t *alloc);
-static int bk_api_filter(bk_api_walk_t *w, bk_request_t *r, char *buf,
-    size_t size, bk_str_t *pool);
 
 
 static const struct {
@@ -53,10 +44,6 @@ static const struct {
 } bk_api_table[] = {
     { "/api/v1/pools", BK_VERB_LIST, bk_api_pools, BK_HTTP_HOST },
     { "/api/v1/workers", BK_VERB_LIST, bk_api_workers, BK_HTTP_HOST },
-    { "/api/v1/allocations", BK_VERB_LIST, bk_api_allocations,
-      BK_HTTP_DEFAULT },
-    { "/api/v1/allocations/*", BK_VERB_LIST, bk_api_allocation,
-      BK_HTTP_DEFAULT },
     { "/api/v1/health", BK_VERB_NONE, bk_api_ready, BK_HTTP_HOST },
     { "/healthz", BK_VERB_NONE, bk_api_alive, BK_HTTP_HOST },
     { "/readyz", BK_VERB_NONE, bk_api_ready, BK_HTTP_HOST }
@@ -79,7 +66,8 @@ bk_api_routes(bk_core_t *core, bk_err_t *err)
         }
     }
 
-    if (bk_api_session_routes(core, err) != 0
+    if (bk_api_alloc_routes(core, err) != 0
+        || bk_api_session_routes(core, err) != 0
         || bk_api_explain_routes(core, err) != 0
         || bk_api_ca_routes(core, err) != 0)
     {
@@ -198,7 +186,10 @@ bk_api_workers(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     (void) info;
 
-    if (bk_api_filter(&w, r, buf, sizeof(buf), &pool) == 0) {
+    bk_api_view(&w.view, core, r);
+
+    if (bk_api_filter(&w.view, r, buf, sizeof(buf), &pool) == 0) {
+        w.list = json_array();
         bk_model_worker_each(core->model, pool, bk_api_add_worker, &w);
         bk_api_send(r, 200, w.list);
     }
@@ -250,148 +241,6 @@ static json_t *
 bk_api_percent(uint32_t permille)
 {
     return permille == 0 ? json_null() : json_integer((permille + 9) / 10);
-}
-
-
-static void
-bk_api_allocations(bk_request_t *r, const bk_request_info_t *info, void *data)
-{
-    char            buf[400];
-    bk_str_t        pool;
-    bk_core_t      *core = data;
-    bk_api_walk_t   w = { .core = core };
-
-    (void) info;
-
-    if (bk_api_filter(&w, r, buf, sizeof(buf), &pool) == 0) {
-        bk_model_alloc_each(core->model, pool, bk_api_add_alloc, &w);
-        bk_api_send(r, 200, w.list);
-    }
-
-    bk_api_view_done(&w.view);
-}
-
-
-static void
-bk_api_allocation(bk_request_t *r, const bk_request_info_t *info, void *data)
-{
-    char            id[BK_API_ID_LEN + 1];
-    json_t         *one;
-    bk_err_t        err;
-    bk_core_t      *core = data;
-    bk_api_walk_t   w = { .core = core, .id = id };
-
-    if (info->param.len == BK_API_ID_LEN) {
-        memcpy(id, info->param.data, BK_API_ID_LEN);
-        id[BK_API_ID_LEN] = '\0';
-
-        w.list = json_array();
-        bk_api_view(&w.view, core, r);
-        bk_model_alloc_each(core->model, (bk_str_t) { NULL, 0 },
-                            bk_api_add_alloc, &w);
-        bk_api_view_done(&w.view);
-
-        one = json_incref(json_array_get(w.list, 0));
-        json_decref(w.list);
-
-        if (one != NULL) {
-            json_object_set_new(one, "connections",
-                                json_integer(bk_api_connected(core, id)));
-            bk_api_send(r, 200, one);
-            return;
-        }
-    }
-
-    bk_err_set(&err, 404, "AllocationNotFound",
-               "there is no allocation with this id");
-    bk_err_hint(&err, "an id has %d hex digits; bkctl allocations lists them",
-                BK_API_ID_LEN);
-    bk_httpd_fail(r, &err);
-}
-
-
-static int
-bk_api_add_alloc(const bk_alloc_info_t *alloc, void *data)
-{
-    char            id[BK_API_ID_LEN + 1];
-    bk_api_walk_t  *w = data;
-
-    if (w->id != NULL) {
-        bk_api_id(alloc, id);
-
-        if (strcmp(id, w->id) != 0) {
-            return 0;
-        }
-    }
-
-    if (!bk_api_sees_alloc(&w->view, alloc)) {
-        return 0;
-    }
-
-    json_array_append_new(w->list, bk_api_alloc(w->core, alloc));
-
-    return w->id != NULL;
-}
-
-
-void
-bk_api_id(const bk_alloc_info_t *a, char *id)
-{
-    snprintf(id, BK_API_ID_LEN + 1, "%02x%02x%02x%02x%02x%02x", a->hash[0],
-             a->hash[1], a->hash[2], a->hash[3], a->hash[4], a->hash[5]);
-}
-
-
-static json_t *
-bk_api_alloc(bk_core_t *core, const bk_alloc_info_t *a)
-{
-    char  id[BK_API_ID_LEN + 1];
-
-    bk_api_id(a, id);
-
-    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:b, s:s}",
-                     "id", id, "pool", bk_api_str(a->pool),
-                     "worker", bk_api_str(a->worker),
-                     "state", bk_alloc_state_name(a->state),
-                     "reason", bk_api_str(a->reason),
-                     "expiresAt", bk_api_time(a->expires_ms),
-                     "changedAt", bk_api_time(a->changed_ms),
-                     "keyBound", a->key_hash != NULL, "owner",
-                     bk_model_alloc_whose(core->model, a->hash));
-}
-
-
-/* ?pool=NAME: -1 when the answer was given. */
-
-static int
-bk_api_filter(bk_api_walk_t *w, bk_request_t *r, char *buf, size_t size,
-    bk_str_t *pool)
-{
-    bk_err_t         err;
-    bk_pool_info_t   found;
-
-    pool->data = NULL;
-    pool->len = 0;
-    bk_api_view(&w->view, w->core, r);
-
-    if (bk_httpd_query(r, "pool", buf, size) == 0) {
-        pool->data = buf;
-        pool->len = strlen(buf);
-
-        if (bk_model_pool_find(w->core->model, *pool, &found) != 0
-            || !bk_api_sees_pool(&w->view, *pool))
-        {
-            bk_err_set(&err, 404, "PoolNotFound", "there is no pool %s", buf);
-            bk_err_hint(&err, "bkctl pools lists them; a name is "
-                        "namespace/name");
-            bk_httpd_fail(r, &err);
-            return -1;
-        }
-    }
-
-    w->list = json_array();
-
-    return 0;
 }
 
 

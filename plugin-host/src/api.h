@@ -36,9 +36,17 @@ int bk_api_sees_alloc(bk_api_view_t *v, const bk_alloc_info_t *a);
 /* id of 12 digits, or empty */
 int bk_api_sees_session(bk_api_view_t *v, bk_str_t pool, bk_str_t id);
 
+/* ?pool=NAME, into buf; empty: of all.  -1 when the answer was given: there is
+ * no such pool, or none that he may see */
+int bk_api_filter(bk_api_view_t *v, bk_request_t *r, char *buf, size_t size,
+    bk_str_t *pool);
+
 #define BK_API_ID_LEN  12       /* hex digits of SHA-256(token) */
 
 void bk_api_id(const bk_alloc_info_t *a, char *id);
+
+/* api_alloc.c */
+int bk_api_alloc_routes(bk_core_t *core, bk_err_t *err);
 
 /* api_explain.c */
 int bk_api_explain_routes(bk_core_t *core, bk_err_t *err);

@@ -2,8 +2,7 @@
  * GET /api/v1/sessions: every connection at the gateways, from their
  * reports; and how many there are, for the other lists.
  *
- * There may be very many: their JSON is written as it is sent.  A tree of
- * jansson's objects, made only to be dumped, would hold up the loop.
+ * There may be very many: api_text.h.
  */
 
 #include <jansson.h>
@@ -12,8 +11,8 @@
 #include <string.h>
 
 #include "api.h"
+#include "api_text.h"
 #include "err.h"
-#include "log.h"
 
 
 #define BK_API_FILTERS  3
@@ -25,9 +24,7 @@
 
 
 typedef struct {
-    char           *text;
-    size_t          len;
-    size_t          size;
+    bk_text_t       text;
     uint64_t        now;
     bk_str_t        only[BK_API_FILTERS];   /* pool, allocation, worker */
     bk_api_view_t   view;
@@ -42,12 +39,6 @@ typedef struct {
 static void bk_api_sessions(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 static int bk_api_add_session(const bk_session_info_t *s, void *data);
-static void bk_api_room(bk_api_sessions_t *w);
-static void bk_api_put(bk_api_sessions_t *w, const char *text);
-static void bk_api_put_str(bk_api_sessions_t *w, const char *key, bk_str_t s);
-static void bk_api_put_time(bk_api_sessions_t *w, const char *key,
-    uint64_t ms);
-static void bk_api_put_int(bk_api_sessions_t *w, const char *key, uint64_t n);
 static int bk_api_waits_or_lives(const bk_session_info_t *s);
 static int bk_api_count_connected(const bk_session_info_t *s, void *data);
 static const char *bk_api_reason(const bk_session_info_t *s);
@@ -119,18 +110,19 @@ bk_api_sessions(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     w.now = bk_model_now_ms();
 
-    bk_api_room(&w);
+    bk_text_room(&w.text, BK_API_SESSION);
     bk_reports_each(core->reports, bk_api_add_session, &w);
-    bk_api_room(&w);
+    bk_text_room(&w.text, BK_API_SESSION);
     bk_api_view_done(&w.view);
 
-    if (w.len == 0) {
-        bk_api_put(&w, "[");
+    if (w.text.len == 0) {
+        bk_text_put(&w.text, "[");
     }
 
-    bk_api_put(&w, "]");
-    bk_httpd_reply(r, 200, "application/json", (bk_str_t) { w.text, w.len });
-    free(w.text);
+    bk_text_put(&w.text, "]");
+    bk_httpd_reply(r, 200, "application/json",
+                   (bk_str_t) { w.text.data, w.text.len });
+    bk_text_free(&w.text);
 }
 
 
@@ -139,9 +131,12 @@ bk_api_add_session(const bk_session_info_t *s, void *data)
 {
     int                 i;
     uint64_t            hold, idle;
+    bk_text_t          *t;
     const char         *phase, *kind, *reason;
     const bk_str_t     *is[BK_API_FILTERS];
     bk_api_sessions_t  *w = data;
+
+    t = &w->text;
 
     is[0] = &s->pool;
     is[1] = &s->allocation;
@@ -171,112 +166,28 @@ bk_api_add_session(const bk_session_info_t *s, void *data)
     kind = bk_api_kinds[s->kind];
     reason = bk_api_reason(s);
 
-    bk_api_room(w);
-    bk_api_put(w, w->len == 0 ? "[{" : ",{");
-    bk_api_put_str(w, "\"allocation\":", s->allocation);
-    bk_api_put_str(w, ",\"pool\":", s->pool);
-    bk_api_put_str(w, ",\"worker\":", s->worker);
-    bk_api_put_str(w, ",\"client\":", s->client);
-    bk_api_put_str(w, ",\"phase\":", (bk_str_t) { phase, strlen(phase) });
-    bk_api_put_str(w, ",\"kind\":", (bk_str_t) { kind, strlen(kind) });
-    bk_api_put_str(w, ",\"reason\":", (bk_str_t) { reason, strlen(reason) });
-    bk_api_put_time(w, ",\"startedAt\":", s->start_ms);
-    bk_api_put_time(w, ",\"phaseAt\":", s->phase_ms);
-    bk_api_put_time(w, ",\"lastAt\":", s->last_ms);
-    bk_api_put_time(w, ",\"expiresAt\":", s->expires_ms);
-    bk_api_put(w, s->expiring ? ",\"expiring\":true" : ",\"expiring\":false");
-    bk_api_put_int(w, ",\"holdMs\":", hold);
-    bk_api_put_int(w, ",\"idleMs\":", idle);
-    bk_api_put_int(w, ",\"bytesUp\":", s->bytes_up);
-    bk_api_put_int(w, ",\"bytesDown\":", s->bytes_down);
-    bk_api_put_int(w, ",\"gateway\":", s->gateway);
-    bk_api_put(w, "}");
+    bk_text_room(t, BK_API_SESSION);
+    bk_text_put(t, t->len == 0 ? "[{" : ",{");
+    bk_text_str(t, "\"allocation\":", s->allocation);
+    bk_text_str(t, ",\"pool\":", s->pool);
+    bk_text_str(t, ",\"worker\":", s->worker);
+    bk_text_str(t, ",\"client\":", s->client);
+    bk_text_str(t, ",\"phase\":", (bk_str_t) { phase, strlen(phase) });
+    bk_text_str(t, ",\"kind\":", (bk_str_t) { kind, strlen(kind) });
+    bk_text_str(t, ",\"reason\":", (bk_str_t) { reason, strlen(reason) });
+    bk_text_time(t, ",\"startedAt\":", s->start_ms);
+    bk_text_time(t, ",\"phaseAt\":", s->phase_ms);
+    bk_text_time(t, ",\"lastAt\":", s->last_ms);
+    bk_text_time(t, ",\"expiresAt\":", s->expires_ms);
+    bk_text_put(t, s->expiring ? ",\"expiring\":true" : ",\"expiring\":false");
+    bk_text_int(t, ",\"holdMs\":", hold);
+    bk_text_int(t, ",\"idleMs\":", idle);
+    bk_text_int(t, ",\"bytesUp\":", s->bytes_up);
+    bk_text_int(t, ",\"bytesDown\":", s->bytes_down);
+    bk_text_int(t, ",\"gateway\":", s->gateway);
+    bk_text_put(t, "}");
 
     return 0;
-}
-
-
-/* For one session, or the end; what puts does not look. */
-
-static void
-bk_api_room(bk_api_sessions_t *w)
-{
-    if (w->size - w->len >= BK_API_SESSION) {
-        return;
-    }
-
-    w->size = 2 * w->size + BK_API_SESSION;
-    w->text = realloc(w->text, w->size);
-
-    if (w->text == NULL) {
-        abort();
-    }
-}
-
-
-static void
-bk_api_put(bk_api_sessions_t *w, const char *text)
-{
-    size_t  len = strlen(text);
-
-    memcpy(w->text + w->len, text, len);
-    w->len += len;
-}
-
-
-/* The reader lets printable ASCII through, without quotes and backslashes. */
-
-static void
-bk_api_put_str(bk_api_sessions_t *w, const char *key, bk_str_t s)
-{
-    char    *p;
-    size_t   i;
-
-    bk_api_put(w, key);
-    p = w->text + w->len;
-    *p++ = '"';
-
-    for (i = 0; i < s.len; i++) {
-        if (s.data[i] < ' ' || s.data[i] > '~' || s.data[i] == '"'
-            || s.data[i] == '\\')
-        {
-            p += sprintf(p, "\\u%04x", (unsigned char) s.data[i]);
-
-        } else {
-            *p++ = s.data[i];
-        }
-    }
-
-    *p++ = '"';
-    w->len = (size_t) (p - w->text);
-}
-
-
-/* As bk_api_time(). */
-
-static void
-bk_api_put_time(bk_api_sessions_t *w, const char *key, uint64_t ms)
-{
-    char  buf[32];
-
-    if (ms == 0) {
-        bk_api_put(w, key);
-        bk_api_put(w, "null");
-        return;
-    }
-
-    bk_log_time(ms, buf, sizeof(buf));
-    bk_api_put_str(w, key, (bk_str_t) { buf, strlen(buf) });
-}
-
-
-/* Signed, as all integers of the API: there is no 2^63 of anything. */
-
-static void
-bk_api_put_int(bk_api_sessions_t *w, const char *key, uint64_t n)
-{
-    bk_api_put(w, key);
-    w->len += (size_t) sprintf(w->text + w->len, "%lld", (long long) n);
 }
 
 

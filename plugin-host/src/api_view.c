@@ -3,9 +3,11 @@
  * api.h.  Rules are asked once for each pool, not for each thing in it.
  */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "api.h"
+#include "err.h"
 #include "gate.h"
 
 
@@ -89,6 +91,37 @@ bk_api_sees_session(bk_api_view_t *v, bk_str_t pool, bk_str_t id)
 }
 
 
+int
+bk_api_filter(bk_api_view_t *v, bk_request_t *r, char *buf, size_t size,
+    bk_str_t *pool)
+{
+    bk_err_t         err;
+    bk_pool_info_t   found;
+
+    pool->data = NULL;
+    pool->len = 0;
+
+    if (bk_httpd_query(r, "pool", buf, size) != 0) {
+        return 0;
+    }
+
+    pool->data = buf;
+    pool->len = strlen(buf);
+
+    if (bk_model_pool_find(v->core->model, *pool, &found) == 0
+        && bk_api_sees_pool(v, *pool))
+    {
+        return 0;
+    }
+
+    bk_err_set(&err, 404, "PoolNotFound", "there is no pool %s", buf);
+    bk_err_hint(&err, "bkctl pools lists them; a name is namespace/name");
+    bk_httpd_fail(r, &err);
+
+    return -1;
+}
+
+
 static int
 bk_api_view_mine(const bk_alloc_info_t *a, void *data)
 {
@@ -144,4 +177,12 @@ bk_api_view_pool(bk_api_view_t *v, bk_str_t pool)
     json_object_set_new(v->pools, name, json_integer(n));
 
     return n;
+}
+
+
+void
+bk_api_id(const bk_alloc_info_t *a, char *id)
+{
+    snprintf(id, BK_API_ID_LEN + 1, "%02x%02x%02x%02x%02x%02x", a->hash[0],
+             a->hash[1], a->hash[2], a->hash[3], a->hash[4], a->hash[5]);
 }

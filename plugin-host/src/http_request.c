@@ -121,6 +121,14 @@ bk_httpd_stream_write(bk_request_t *r, bk_str_t part)
 }
 
 
+size_t
+bk_httpd_stream_waiting(const bk_request_t *r)
+{
+    return r->conn == NULL ? 0
+           : evbuffer_get_length(bufferevent_get_output(r->conn->bev));
+}
+
+
 /* One that was broken off has no last part: its reader must see that. */
 
 void

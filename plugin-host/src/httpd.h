@@ -109,6 +109,8 @@ int bk_httpd_query(bk_request_t *r, const char *name, char *buf, size_t size);
 void bk_httpd_header(bk_request_t *r, const char *name, const char *value);
 void bk_httpd_stream_begin(bk_request_t *r, int status, const char *type);
 int bk_httpd_stream_write(bk_request_t *r, bk_str_t part);
+/* bytes of it that the client has not taken so far */
+size_t bk_httpd_stream_waiting(const bk_request_t *r);
 void bk_httpd_stream_end(bk_request_t *r);
 
 /* Answered requests, by route ("" where none fitted) and status. */

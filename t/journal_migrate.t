@@ -13,7 +13,7 @@ use Allocator;
 use Digest::SHA qw(sha256_hex);
 use Test::Buildkit;
 
-plan tests => 2 * 19 + 3;
+plan tests => 2 * 20 + 3;
 
 my $t = Test::Buildkit->new;
 my $dir = $t->dir;
@@ -106,7 +106,9 @@ for my $version (1, 2) {
         . 'allocations ORDER BY id')), join(',', map { $_->{created_ms} }
         journal($t, 'SELECT created_ms FROM allocations ORDER BY created_ms')),
         "$version: in the order of their making";
-
+    is join(' ', map { "$_->{worker}:$_->{untrusted}" } journal($t,
+        'SELECT * FROM trust ORDER BY worker')), 'w1:0 w2:0 w9:0',
+        "$version: whoever had a worker was trusted";
     my %free = map { $_->{json}{workerName} // '' => 1 } allocate(),
         allocate();
     is $free{w1} // 0, 0, "$version: its worker is not given again";

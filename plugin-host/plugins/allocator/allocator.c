@@ -238,6 +238,8 @@ bk_allocator_trusted(const char *pool, const char *worker, int untrusted,
     } else {
         seat->trusted = 1;
     }
+
+    seat->noted = 1;
 }
 
 

@@ -71,7 +71,9 @@
     "  worker    TEXT NOT NULL,"                                             \
     "  untrusted INTEGER NOT NULL,"                                          \
     "  PRIMARY KEY (pool, worker)"                                           \
-    ") STRICT, WITHOUT ROWID;"                                               \
+    ") STRICT, WITHOUT ROWID;"
+
+#define BK_SCHEMA_END                                                         \
     "PRAGMA user_version = 3;"                                               \
     "COMMIT;"
 
@@ -81,7 +83,8 @@ const char  bk_journal_schema[] =
     BK_SCHEMA_ALLOCATIONS
     "PRAGMA application_id = 1112229706;"
     BK_SCHEMA_DRAINED
-    BK_SCHEMA_HISTORY;
+    BK_SCHEMA_HISTORY
+    BK_SCHEMA_END;
 
 static const char  bk_journal_rows[] =
     "DROP INDEX live;"
@@ -96,6 +99,11 @@ static const char  bk_journal_rows[] =
     " max(expires_ms - created_ms, 0), state, reason, changed_ms, answered"
     " FROM before ORDER BY created_ms, token_hash;"
     "DROP TABLE before;";
+
+/* before this format nobody was untrusted: whoever had a worker, was not */
+static const char  bk_journal_trust_rows[] =
+    "INSERT INTO trust (pool, worker, untrusted)"
+    " SELECT DISTINCT pool, worker, 0 FROM allocations WHERE worker <> '';";
 
 
 int
@@ -127,6 +135,14 @@ bk_journal_migrate(sqlite3 *db, const char *path, int version, bk_err_t *err)
 
     if (rc == SQLITE_OK) {
         rc = sqlite3_exec(db, BK_SCHEMA_HISTORY, NULL, NULL, NULL);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(db, bk_journal_trust_rows, NULL, NULL, NULL);
+    }
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(db, BK_SCHEMA_END, NULL, NULL, NULL);
     }
 
     if (rc == SQLITE_OK) {

@@ -210,21 +210,29 @@ bk_journal_idle(bk_journal_t *j)
 }
 
 
-/* A line of history stays with what it is about: see BK_OP_LINE. */
+/*
+ * A line of history stays with what it is about (see BK_OP_LINE), and a
+ * worker's trust with the row behind it that is the first of its kind.
+ */
 
 static void
 bk_journal_take(bk_journal_t *j, bk_ops_t *batch)
 {
+    int        last;
     unsigned   n;
     bk_op_t   *op;
 
     STAILQ_INIT(batch);
+    last = BK_OP_SYNC;
 
     for (n = 0; (op = STAILQ_FIRST(&j->queue)) != NULL; n++) {
-        if (n >= BK_JOURNAL_BATCH_MAX && op->kind != BK_OP_LINE) {
+        if (n >= BK_JOURNAL_BATCH_MAX && op->kind != BK_OP_LINE
+            && last != BK_OP_TRUST)
+        {
             break;
         }
 
+        last = op->kind;
         STAILQ_REMOVE_HEAD(&j->queue, link);
         STAILQ_INSERT_TAIL(batch, op, link);
     }

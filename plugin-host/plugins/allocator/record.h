@@ -48,6 +48,7 @@ struct bk_seat_s {
     uint32_t                      reserved;     /* of them not in the model */
     unsigned                      trusted:1;    /* who was on it, for good */
     unsigned                      untrusted:1;
+    unsigned                      noted:1;      /* the journal knows that */
     unsigned                      drained:1;
     char                          arch[BK_TABLE_ARCH_LEN];
     char                          name[];

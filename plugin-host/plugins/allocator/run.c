@@ -18,6 +18,7 @@
 static int bk_run_one(bk_allocator_t *a, bk_ask_t *ask, uint64_t now);
 static void bk_run_take(bk_allocator_t *a, bk_ask_t *ask, const bk_pick_t *p,
     uint64_t now);
+static void bk_run_noted(void *data, const bk_err_t *err);
 
 
 void
@@ -86,7 +87,6 @@ static void
 bk_run_take(bk_allocator_t *a, bk_ask_t *ask, const bk_pick_t *p,
     uint64_t now)
 {
-    int               known;
     bk_err_t          err;
     uint64_t          waited;
     bk_record_t      *rec;
@@ -108,12 +108,12 @@ bk_run_take(bk_allocator_t *a, bk_ask_t *ask, const bk_pick_t *p,
 
     bk_queue_served(&ask->entry);
 
-    known = rec->untrusted ? p->seat->untrusted : p->seat->trusted;
     bk_record_sit(rec, p->seat);
 
-    if (!known) {
+    if (!p->seat->noted) {
+        /* in one transaction with the row, and again until one succeeds */
         bk_journal_trust(a->journal, rec->home->name, p->seat->name,
-                         rec->untrusted, NULL, NULL);
+                         rec->untrusted, bk_run_noted, p->seat);
     }
 
     /* whole seconds: the answer has no others */
@@ -134,4 +134,15 @@ bk_run_take(bk_allocator_t *a, bk_ask_t *ask, const bk_pick_t *p,
                          rec->expires_ms, now, bk_settle_placed,
                          bk_step_new(a, rec));
     }
+}
+
+
+/* A seat of which this is known stays as long as we run. */
+
+static void
+bk_run_noted(void *data, const bk_err_t *err)
+{
+    bk_seat_t *seat = data;
+
+    seat->noted = seat->noted || err == NULL;
 }

@@ -304,6 +304,7 @@ bk_renew_model(const bk_renewal_t *n, bk_err_t *err)
 {
     char              pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
     uint8_t           key_hash[BK_TABLE_HASH_LEN];
+    bk_row_t          over;
     bk_record_t      *rec;
     const bk_host_t  *h;
     bk_alloc_info_t   info;
@@ -322,6 +323,12 @@ bk_renew_model(const bk_renewal_t *n, bk_err_t *err)
 
     if (h->alloc_find(h, n->hash, &info) != 0) {
         return bk_routes_unknown(err);
+    }
+
+    if (info.state >= BK_ALLOC_EXPIRED) {
+        /* meanwhile */
+        return bk_routes_known(n->a, n->hash, &over, err) == 0
+               ? bk_routes_over(&over, err) : -1;
     }
 
     /* what is handed out is the model's, and about to change */

@@ -1,0 +1,44 @@
+#!/usr/bin/perl
+
+# An allocation that ends while its renewal is being written: the caller is
+# told that it has ended, not that it lives.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Allocator;
+use Test::Buildkit;
+
+plan tests => 5;
+
+my $t = Test::Buildkit->new;
+my $host = $t->host(conf([static_pool($t, 2), '{name: allocator}']));
+my $a = $host->request(POST => '/api/v1/workers/allocate',
+    { poolName => 'demo' })->{json};
+is $a->{state}, 'ready', 'an allocation';
+
+my $lock = $t->start_pipe('sqlite', 'sqlite3', $t->dir . '/state/journal.db');
+syswrite $lock->{in}, "BEGIN EXCLUSIVE;\nSELECT 'locked';\n";
+like $lock->line(10), qr/locked/, 'the journal is locked';
+my $renewal = ask($host, POST => '/api/v1/workers/renew',
+    { token => $a->{token}, ttl => '2h' });
+(my $less = $t->read('static.yaml')) =~ s/^.*name: $a->{workerName},.*\n//m;
+$t->write('static.yaml', $less);
+$t->wait_for(sub { grep { $_->{state} eq 'failed' }
+    @{$host->request(GET => '/api/v1/allocations')->{json}} }, 10,
+    'its worker to go');
+syswrite $lock->{in}, "ROLLBACK;\n.quit\n";
+$lock->quit;
+
+answers(10, $renewal);
+is "$renewal->{status} " . ($renewal->{json}{reason} // ''),
+    '410 AllocationEnded', 'the caller is told';
+like $renewal->{json}{error}, qr/failed at .*: its worker was removed/,
+    '... and why';
+$t->wait_for(sub { (journal($t, 'SELECT state FROM allocations'))[0]{state}
+    eq 'failed' }, 10, 'the journal to say so');
+pass 'so does the journal';
+$host->stop;

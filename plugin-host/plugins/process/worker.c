@@ -324,7 +324,6 @@ bk_worker_exited(int fd, int events, void *data)
     if (phase == BK_PHASE_DOWN && state != BK_WORKER_FAILED) {
         h->log(h, BK_LOG_INFO, "worker %s/%s: stopped", w->p->pool, w->name);
         bk_worker_put(w, BK_WORKER_STOPPED, w->message);
-
     }
 
     if (phase == BK_PHASE_DOWN) {
@@ -334,6 +333,10 @@ bk_worker_exited(int fd, int events, void *data)
 
         } else if (w->wanted) {
             bk_worker_retry(w);
+
+        } else {
+            /* somebody may have got it when it was about to stop */
+            bk_worker_used(w);
         }
 
         return;

@@ -120,7 +120,7 @@ test_order(void)
        "all are counted");
     ok(after.batches - before.batches == 3, "as three transactions");
 
-    ok(bk_journal_each(j, UINT64_MAX >> 1, keep_last, &last, &err) == 0
+    ok(bk_journal_each(j, UINT64_MAX >> 1, 1, keep_last, &last, &err) == 0
        && memcmp(last.hash, row(5099)->hash, sizeof(last.hash)) == 0,
        "read in the order of their making");
 }

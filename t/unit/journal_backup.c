@@ -67,7 +67,7 @@ rows(void)
     unsigned  n = 0;
     bk_err_t  err;
 
-    return bk_journal_each(j, UINT64_MAX >> 1, add, &n, &err) == 0 ? n : 0;
+    return bk_journal_each(j, UINT64_MAX >> 1, 1, add, &n, &err) == 0 ? n : 0;
 }
 
 

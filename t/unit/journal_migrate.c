@@ -78,7 +78,7 @@ all_there(void)
     j = opened();
 
     if (j != NULL) {
-        (void) bk_journal_each(j, UINT64_MAX >> 1, add, &n, &err);
+        (void) bk_journal_each(j, UINT64_MAX >> 1, 1, add, &n, &err);
         bk_journal_close(&j);
     }
 

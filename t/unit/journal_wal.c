@@ -87,7 +87,7 @@ rows(void)
             && strstr(err.hint, "good copy") != NULL ? -1 : -2;
 
     } else {
-        (void) bk_journal_each(j, UINT64_MAX >> 1, add, &n, &err);
+        (void) bk_journal_each(j, UINT64_MAX >> 1, 1, add, &n, &err);
         bk_journal_close(&j);
     }
 

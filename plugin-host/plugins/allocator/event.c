@@ -31,6 +31,15 @@ bk_allocator_event(void *ctx, const bk_event_t *event)
     case BK_EVENT_WORKER:
         bk_allocator_worker(a, event);
         return;
+
+    case BK_EVENT_POOL:
+        if (!event->gone && !TAILQ_EMPTY(&a->idle)) {
+            /* restored ones may wait for it */
+            a->sweeping = 1;
+            a->host->timer_set(a->sweep, 0);
+        }
+
+        return;
     }
 }
 

@@ -151,9 +151,9 @@ int bk_journal_find(bk_journal_t *j, const uint8_t *hash, bk_row_t *row,
 int bk_journal_prefix(bk_journal_t *j, const uint8_t *prefix, size_t len,
     bk_row_t *row, bk_err_t *err);
 /* live rows in the order of their making, then the ended ones that changed
- * at since_ms or later; fn may write */
-int bk_journal_each(bk_journal_t *j, uint64_t since_ms, bk_row_pt fn,
-    void *data, bk_err_t *err);
+ * at since_ms or later, the last nended of them; fn may write */
+int bk_journal_each(bk_journal_t *j, uint64_t since_ms, unsigned nended,
+    bk_row_pt fn, void *data, bk_err_t *err);
 /* an allocation's history, the oldest first */
 typedef struct {
     uint64_t    when_ms;

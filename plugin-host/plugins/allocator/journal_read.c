@@ -27,8 +27,9 @@ const char *const  bk_journal_read_sql[BK_READ_STATEMENTS] = {
     "SELECT " BK_JOURNAL_COLUMNS " FROM allocations WHERE state = 'live'"
     " ORDER BY id",
 
-    "SELECT " BK_JOURNAL_COLUMNS " FROM allocations WHERE state <> 'live'"
-    " AND changed_ms >= ?1 ORDER BY changed_ms",
+    "SELECT " BK_JOURNAL_COLUMNS " FROM allocations WHERE id IN"
+    " (SELECT id FROM allocations WHERE state <> 'live' AND changed_ms >= ?1"
+    " ORDER BY changed_ms DESC LIMIT ?2) ORDER BY changed_ms",
 
     /* its making and its end are not written twice */
     "SELECT at_ms, what, who, text FROM ("
@@ -261,8 +262,8 @@ bk_journal_walk(bk_journal_t *j, sqlite3_stmt *s, bk_row_pt fn, void *data,
 
 
 int
-bk_journal_each(bk_journal_t *j, uint64_t since_ms, bk_row_pt fn, void *data,
-    bk_err_t *err)
+bk_journal_each(bk_journal_t *j, uint64_t since_ms, unsigned nended,
+    bk_row_pt fn, void *data, bk_err_t *err)
 {
     sqlite3_stmt  *s;
 
@@ -274,6 +275,7 @@ bk_journal_each(bk_journal_t *j, uint64_t since_ms, bk_row_pt fn, void *data,
 
     s = bk_journal_query(j, BK_READ_ENDED);
     (void) sqlite3_bind_int64(s, 1, (sqlite3_int64) since_ms);
+    (void) sqlite3_bind_int64(s, 2, (sqlite3_int64) nended);
 
     return bk_journal_walk(j, s, fn, data, err);
 }

@@ -89,6 +89,11 @@ bk_lease_sweep(void *data)
             ask->late = 0;
         }
 
+        if (ask->rec->stored && !ask->rec->modelled) {
+            /* its pool may be there now */
+            bk_allocator_later(a, ask->rec);
+        }
+
         late += ask->late;
     }
 
@@ -136,8 +141,9 @@ bk_lease_session(const bk_session_info_t *session, void *data)
     uint8_t       prefix[BK_ID_LEN / 2];
     bk_record_t  *rec;
 
-    if (session->phase != BK_PHASE_HELD || session->allocation.len
-        != BK_ID_LEN)
+    /* a look (buildx ls) waits for nothing */
+    if (session->phase != BK_PHASE_HELD || session->kind == BK_KIND_LOOK
+        || session->allocation.len != BK_ID_LEN)
     {
         return 0;
     }

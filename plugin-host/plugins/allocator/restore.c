@@ -17,6 +17,7 @@
 #define BK_RESTORE_SNAPSHOT  (10 * BK_SECOND)
 #define BK_RESTORE_WORKERS   (300 * BK_SECOND)
 #define BK_RESTORE_ENDED     BK_HOUR
+#define BK_RESTORE_ENDED_MAX 10000          /* of a million of a busy hour */
 
 
 static int bk_restore_row(const bk_row_t *row, void *data);
@@ -53,9 +54,8 @@ bk_restore_start(bk_allocator_t *a, bk_err_t *err)
     h->timer_set(a->restoring, BK_RESTORE_SNAPSHOT);
 
     a->quiet++;
-    rc = bk_journal_each(a->journal, now > BK_RESTORE_ENDED
-                                     ? now - BK_RESTORE_ENDED : 0,
-                         bk_restore_row, a, err);
+    rc = bk_journal_each(a->journal, now - BK_RESTORE_ENDED,
+                         BK_RESTORE_ENDED_MAX, bk_restore_row, a, err);
     a->quiet--;
 
     if (rc != 0) {

@@ -157,6 +157,11 @@ bk_settle_put(bk_allocator_t *a, bk_record_t *rec)
     }
 
     if (h->alloc_put(h, &info, &err) != 0) {
+        if (!placed && err.code == 404 && rec->ask->call == NULL) {
+            /* restored before its pool is there: see bk_lease_sweep() */
+            return 0;
+        }
+
         if (placed && err.code != 503) {
             bk_settle_back(a, rec, err.text);
 

@@ -154,6 +154,58 @@ test_order(void)
 }
 
 
+/* A worker fails under one that was the last: others have come meanwhile. */
+
+static void
+test_back(void)
+{
+    int               i;
+    bk_queue_entry_t  e[8];
+
+    fresh();
+
+    for (i = 0; i < 5; i++) {
+        push(&e[i], "a", 0);
+    }
+
+    (void) order();
+    push(&e[5], "b", 0);
+    push(&e[6], "c", 0);
+    bk_queue_push(p, &e[4], "", 0);
+    ok(strcmp(order(), "abc") == 0,
+       "who comes back after all were served is before those who came since");
+}
+
+
+/* One is always left, so that nothing begins anew. */
+
+static void
+test_flows(void)
+{
+    int               i;
+    char              owner[16];
+    bk_queue_entry_t  last, e;
+
+    fresh();
+    push(&last, "last", 0);
+
+    for (i = 0; i < 3 * BK_IDLE_MAX; i++) {
+        (void) snprintf(owner, sizeof(owner), "u%d", i);
+        push(&e, owner, 0);
+        bk_queue_drop(&e);
+        bk_queue_user_unref(&e.user);
+    }
+
+    ok(HASH_COUNT(p->levels->flows) <= BK_IDLE_MAX + 1,
+       "identities that came and went are forgotten");
+    push(&e, "u2999", 0);
+    ok(e.tag == 2, "... but not those that were here just now");
+    bk_queue_drop(&e);
+    bk_queue_drop(&last);
+    ok(p->levels->flows == NULL, "... and all when nobody waits");
+}
+
+
 static void
 test_parked(void)
 {
@@ -327,6 +379,8 @@ int
 main(void)
 {
     test_order();
+    test_back();
+    test_flows();
     test_parked();
     test_classes();
     test_estimate();

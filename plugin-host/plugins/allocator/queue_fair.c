@@ -14,10 +14,12 @@
 #include "queue_int.h"
 
 
+#define BK_IDLE_MAX   1000              /* flows that have nothing queued */
 #define BK_RATE_SPAN  UINT64_C(3600000)     /* older releases say nothing */
 
 
 static bk_level_t *bk_queue_level(bk_queue_pool_t *p, int priority);
+static void bk_queue_forget(bk_queue_flow_t *f);
 
 
 static bk_level_t *
@@ -33,6 +35,7 @@ bk_queue_level(bk_queue_pool_t *p, int priority)
 
     l = bk_queue_alloc(sizeof(bk_level_t));
     l->priority = priority;
+    TAILQ_INIT(&l->idle);
     LL_PREPEND(p->levels, l);
 
     return l;
@@ -58,6 +61,10 @@ bk_queue_tag(bk_queue_entry_t *e)
         f->level = l;
         memcpy(f->owner, owner, len + 1);
         HASH_ADD_KEYPTR(hh, l->flows, f->owner, len, f);
+
+    } else if (f->queued == 0) {
+        TAILQ_REMOVE(&l->idle, f, link);
+        l->nidle--;
     }
 
     if (!e->tagged) {
@@ -79,7 +86,7 @@ void
 bk_queue_untag(bk_queue_entry_t *e)
 {
     bk_level_t       *l;
-    bk_queue_flow_t  *f, *next;
+    bk_queue_flow_t  *f;
 
     f = e->flow;
     l = f->level;
@@ -87,22 +94,36 @@ bk_queue_untag(bk_queue_entry_t *e)
     f->queued--;
     l->queued--;
 
-    if (l->queued == 0) {
-        /* nobody waits: all begin anew */
-        HASH_ITER(hh, l->flows, f, next) {
-            HASH_DEL(l->flows, f);
-            free(f);
-        }
-
-        l->now = 0;
+    if (f->queued > 0) {
         return;
     }
 
-    if (f->queued == 0 && f->last < l->now) {
+    TAILQ_INSERT_TAIL(&l->idle, f, link);
+    l->nidle++;
+
+    if (f->last < l->now) {
         /* its next one would start at now anyway */
-        HASH_DEL(l->flows, f);
-        free(f);
+        bk_queue_forget(f);
     }
+
+    /*
+     * Nobody waits: all begin anew, but for the time itself, since one that
+     * was served in vain comes back with its tag.  And identities are many.
+     */
+    while (l->nidle > 0 && (l->queued == 0 || l->nidle > BK_IDLE_MAX)) {
+        bk_queue_forget(TAILQ_FIRST(&l->idle));
+    }
+}
+
+
+static void
+bk_queue_forget(bk_queue_flow_t *f)
+{
+    TAILQ_REMOVE(&f->level->idle, f, link);
+    f->level->nidle--;
+
+    HASH_DEL(f->level->flows, f);
+    free(f);
 }
 
 

@@ -20,6 +20,7 @@ typedef struct bk_level_s  bk_level_t;
 struct bk_queue_flow_s {
     UT_hash_handle          hh;
     bk_level_t             *level;
+    TAILQ_ENTRY(bk_queue_flow_s)  link; /* when nothing of it is queued */
     uint64_t                last;       /* the tag that was given last */
     size_t                  queued;
     char                    owner[];
@@ -28,6 +29,8 @@ struct bk_queue_flow_s {
 struct bk_level_s {
     bk_level_t             *next;
     bk_queue_flow_t        *flows;
+    TAILQ_HEAD(, bk_queue_flow_s)  idle;    /* the first came first */
+    size_t                  nidle;
     uint64_t                now;        /* virtual */
     size_t                  queued;
     int                     priority;

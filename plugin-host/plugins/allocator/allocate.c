@@ -94,6 +94,17 @@ bk_call_begin(bk_call_t *c, int verb)
     if (c->idempotency != NULL) {
         rec = bk_record_again(a->records, c->owner, c->pool, c->idempotency);
 
+        /* a fork's job may have the name of a trusted one, and its key */
+        if (rec != NULL && rec->untrusted != (c->rule.untrusted != 0)) {
+            (void) bk_fail(&err, 409, "Duplicate", "use another key",
+                           "an allocation that is %s was made with this "
+                           "idempotencyKey, and the rule %s says otherwise",
+                           rec->untrusted ? "untrusted" : "trusted",
+                           c->rule_name);
+            bk_call_fail(&c, &err);
+            return;
+        }
+
         if (rec != NULL) {
             bk_again(c, rec);
             return;

@@ -368,8 +368,6 @@ int bk_routes_over(const bk_row_t *row, bk_err_t *err);
 /* own.c: by its id, if it is the caller's own, or a rule allows verb */
 int bk_own_find(bk_allocator_t *a, bk_request_t *r, bk_str_t id, int verb,
     uint8_t *hash, bk_row_t *row, bk_err_t *err);
-int bk_own_may(bk_allocator_t *a, bk_request_t *r, const char *owner,
-    const char *pool, int verb);
 
 /* renew.c, revoke.c, wake.c, old.c, show.c, watch.c */
 void bk_renew_http(bk_request_t *r, const bk_request_info_t *info,

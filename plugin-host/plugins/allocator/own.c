@@ -19,6 +19,10 @@ typedef struct {
 } bk_match_t;
 
 
+static int bk_own_may(bk_allocator_t *a, bk_request_t *r,
+    const bk_row_t *row, int verb);
+static int bk_own_trusted(bk_allocator_t *a, bk_request_t *r,
+    const bk_row_t *row);
 static int bk_own_id(bk_str_t id, bk_match_t *m, bk_err_t *err);
 static int bk_own_matches(const bk_match_t *m, const uint8_t *hash);
 static int bk_own_each(const bk_alloc_info_t *alloc, void *data);
@@ -67,29 +71,56 @@ bk_own_find(bk_allocator_t *a, bk_request_t *r, bk_str_t id, int verb,
         row->state = known.state;
     }
 
-    return bk_own_may(a, r, row->owner, row->pool, verb)
-           ? 0 : bk_routes_unknown(err);
+    return bk_own_may(a, r, row, verb) ? 0 : bk_routes_unknown(err);
 }
 
 
-int
-bk_own_may(bk_allocator_t *a, bk_request_t *r, const char *owner,
-    const char *pool, int verb)
+static int
+bk_own_may(bk_allocator_t *a, bk_request_t *r, const bk_row_t *row, int verb)
 {
+    size_t            len;
     bk_identity_t     id;
     bk_decision_t     d;
     const bk_host_t  *h;
 
     h = a->host;
+    len = strlen(row->owner);
 
-    if (owner[0] != '\0' && h->http_identity(r, &id) == 0
-        && id.name.len == strlen(owner)
-        && memcmp(id.name.data, owner, id.name.len) == 0)
+    if (len > 0 && h->http_identity(r, &id) == 0 && id.name.len == len
+        && memcmp(id.name.data, row->owner, len) == 0
+        && bk_own_trusted(a, r, row))
     {
         return 1;
     }
 
-    return h->http_allowed(r, verb, bk_str(pool), &d, sizeof(d), NULL) == 0;
+    return h->http_allowed(r, verb, bk_str(row->pool), &d, sizeof(d), NULL)
+           == 0;
+}
+
+
+/*
+ * A name may be that of trusted jobs and of a fork's.  What the former have
+ * is for those whom a rule would give such a one.
+ */
+
+static int
+bk_own_trusted(bk_allocator_t *a, bk_request_t *r, const bk_row_t *row)
+{
+    size_t         i;
+    bk_decision_t  d;
+
+    static const int  verbs[] = { BK_VERB_ALLOCATE, BK_VERB_CERTS };
+
+    for (i = 0; !row->untrusted && i < 2; i++) {
+        if (a->host->http_allowed(r, verbs[i], bk_str(row->pool), &d,
+                                  sizeof(d), NULL) == 0
+            && !d.untrusted)
+        {
+            return 1;
+        }
+    }
+
+    return row->untrusted;
 }
 
 

@@ -109,10 +109,8 @@ struct bk_journal_s {
     /* the lock's */
     pthread_mutex_t        lock;
     pthread_cond_t         work;        /* for the writer */
-    pthread_cond_t         rest;        /* the writer has nothing to do */
     bk_ops_t               queue;
     bk_ops_t               finished;
-    int                    busy;
     int                    stop;        /* also read without it: atomic */
     int                    damaged;     /* found so by the check */
     int                    pruning;

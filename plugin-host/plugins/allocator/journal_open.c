@@ -47,7 +47,6 @@ bk_journal_open(bk_journal_t **out, const bk_host_t *h, const char *dir,
     STAILQ_INIT(&j->finished);
     (void) pthread_mutex_init(&j->lock, NULL);
     (void) pthread_cond_init(&j->work, NULL);
-    (void) pthread_cond_init(&j->rest, NULL);
 
     rc = snprintf(j->path, sizeof(j->path), "%s/journal.db", dir);
 
@@ -343,7 +342,6 @@ bk_journal_close(bk_journal_t **jp)
     /* the last connection: what the log holds goes into the file */
     (void) sqlite3_close(j->db);
 
-    (void) pthread_cond_destroy(&j->rest);
     (void) pthread_cond_destroy(&j->work);
     (void) pthread_mutex_destroy(&j->lock);
     free(j);

@@ -154,9 +154,6 @@ bk_journal_main(void *data)
     for ( ;; ) {
 
         if (STAILQ_EMPTY(&j->queue)) {
-            j->busy = 0;
-            (void) pthread_cond_signal(&j->rest);
-
             if (j->stop) {
                 break;
             }
@@ -164,7 +161,6 @@ bk_journal_main(void *data)
             bk_journal_idle(j);
         }
 
-        j->busy = 1;
         bk_journal_take(j, &batch);
 
         (void) pthread_mutex_unlock(&j->lock);

@@ -3,7 +3,7 @@
  *
  * The table is keyed by the token's SHA-256, which needs no hashing: its
  * first bytes are the hash, so that an id (the first 6 bytes) is found in
- * the same table.
+ * the same table.  Names have a hash of their own, whatever their length.
  */
 
 #include <stdlib.h>
@@ -24,12 +24,13 @@ struct bk_records_s {
 
 
 static void bk_record_hash(const void *key, size_t len, unsigned *hashv);
+static unsigned bk_record_digest(const uint8_t *hash);
 static void *bk_record_alloc(size_t size);
 static bk_idem_t *bk_record_idem(const char *owner, const char *pool,
     const char *key);
 
 
-/* Digests as they are; names by FNV-1a. */
+/* Names, by FNV-1a. */
 
 static void
 bk_record_hash(const void *key, size_t len, unsigned *hashv)
@@ -38,12 +39,6 @@ bk_record_hash(const void *key, size_t len, unsigned *hashv)
     uint32_t        h;
     const uint8_t  *p = key;
 
-    if (len == BK_TABLE_HASH_LEN) {
-        memcpy(&h, p, sizeof(h));
-        *hashv = h;
-        return;
-    }
-
     h = UINT32_C(2166136261);
 
     for (i = 0; i < len; i++) {
@@ -51,6 +46,17 @@ bk_record_hash(const void *key, size_t len, unsigned *hashv)
     }
 
     *hashv = h;
+}
+
+
+static unsigned
+bk_record_digest(const uint8_t *hash)
+{
+    uint32_t  h;
+
+    memcpy(&h, hash, sizeof(h));
+
+    return h;
 }
 
 
@@ -213,7 +219,8 @@ bk_record_new(bk_records_t *rs, const uint8_t *hash, bk_home_t *home,
     rec->refs = 1;
     home->live++;
 
-    HASH_ADD(hh, rs->all, hash, BK_TABLE_HASH_LEN, rec);
+    HASH_ADD_BYHASHVALUE(hh, rs->all, hash, BK_TABLE_HASH_LEN,
+                         bk_record_digest(hash), rec);
 
     return rec;
 }
@@ -224,7 +231,8 @@ bk_record_find(bk_records_t *rs, const uint8_t *hash)
 {
     bk_record_t  *rec;
 
-    HASH_FIND(hh, rs->all, hash, BK_TABLE_HASH_LEN, rec);
+    HASH_FIND_BYHASHVALUE(hh, rs->all, hash, BK_TABLE_HASH_LEN,
+                          bk_record_digest(hash), rec);
 
     return rec;
 }
@@ -234,7 +242,7 @@ bk_record_t *
 bk_record_prefix(bk_records_t *rs, const uint8_t *prefix, size_t len,
     size_t *n)
 {
-    unsigned         hashv, bucket;
+    unsigned         bucket;
     bk_record_t     *found;
     UT_hash_handle  *hh;
 
@@ -245,8 +253,8 @@ bk_record_prefix(bk_records_t *rs, const uint8_t *prefix, size_t len,
         return NULL;
     }
 
-    memcpy(&hashv, prefix, sizeof(hashv));
-    HASH_TO_BKT(hashv, rs->all->hh.tbl->num_buckets, bucket);
+    HASH_TO_BKT(bk_record_digest(prefix), rs->all->hh.tbl->num_buckets,
+                bucket);
 
     for (hh = rs->all->hh.tbl->buckets[bucket].hh_head; hh != NULL;
          hh = hh->hh_next)

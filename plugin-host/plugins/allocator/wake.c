@@ -11,34 +11,65 @@
 /* The worker of a pool that is nearest to being ready. */
 typedef struct {
     bk_allocator_t  *a;
+    bk_home_t       *home;          /* NULL: nobody ever had one of it */
+    uint64_t         capacity;      /* of a worker; 0: any number */
+    int              rank;
     int              state;
     char             name[BK_TABLE_NAME_LEN];
 } bk_best_t;
 
 
 static int bk_wake_best(const bk_worker_info_t *worker, void *data);
+static int bk_wake_taken(const bk_best_t *best,
+    const bk_worker_info_t *worker);
 
 
-/* Finds the worker to wake: a ready one is the best, then a stopped one. */
+/*
+ * Finds the worker to wake: a ready one is the best, then a stopped one; one
+ * that is taken, and so of no use to whoever comes, is the last.
+ */
 
 static int
 bk_wake_best(const bk_worker_info_t *worker, void *data)
 {
     bk_best_t *best = data;
 
-    static const int  rank[BK_WORKER_STATES] = {
-        [BK_WORKER_FAILED] = 1, [BK_WORKER_STOPPED] = 2,
-        [BK_WORKER_STARTING] = 3, [BK_WORKER_READY] = 4
+    int  rank;
+
+    static const int  ranks[BK_WORKER_STATES] = {
+        [BK_WORKER_FAILED] = 2, [BK_WORKER_STOPPED] = 3,
+        [BK_WORKER_STARTING] = 4, [BK_WORKER_READY] = 5
     };
 
-    if (rank[worker->state] > rank[best->state]
+    rank = ranks[worker->state];
+
+    if (rank > 1 && bk_wake_taken(best, worker)) {
+        rank = 1;
+    }
+
+    if (rank > best->rank
         && bk_drain_find(best->a, worker->pool, worker->name) == NULL)
     {
+        best->rank = rank;
         best->state = worker->state;
         bk_str_copy(best->name, sizeof(best->name), worker->name);
     }
 
     return 0;
+}
+
+
+static int
+bk_wake_taken(const bk_best_t *best, const bk_worker_info_t *worker)
+{
+    uint64_t    load;
+    bk_seat_t  *seat;
+
+    seat = best->home == NULL ? NULL
+           : bk_record_seat_find(best->home, worker->name);
+    load = worker->allocations + (seat == NULL ? 0 : seat->reserved);
+
+    return best->capacity != 0 && load >= best->capacity;
 }
 
 
@@ -88,6 +119,9 @@ bk_wake_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     }
 
     best = (bk_best_t) { .a = a, .state = BK_WORKER_FREE };
+    best.home = bk_record_home_find(a->records, bk_str(pool));
+    best.capacity = found.shared == 0 ? 1
+                    : found.shared == 1 ? 0 : (uint64_t) found.shared;
 
     (void) h->worker_each(h, bk_str(pool), bk_wake_best, &best);
 

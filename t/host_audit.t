@@ -116,6 +116,16 @@ $t->wait_for(sub { -e $audit }, 5, 'a new file');
 as({ r => 'a' }, POST => 'who/wake');
 is(() = lines(), 1, 'after the signal in a new one');
 
+# behind a proxy: whom that has seen, not what the client says
+for (['203.0.113.9, 198.51.100.7', '198.51.100.7'], ['2001:db8::1',
+    '2001:db8::1'], ['198.51.100.7, <b>', undef], [',', undef])
+{
+    $t->http('127.0.0.1:' . $t->port('api'), POST => '/api/v1/who/wake', undef,
+        headers => { 'X-Forwarded-For' => $_->[0], Authorization => 'Bearer '
+            . Access::token('now', 'ann', { r => 'a' }) });
+    is(last_line()->{forwardedFor}, $_->[1], "forwarded for $_->[0]");
+}
+
 # it cannot be opened again, or written
 unlink $audit;
 mkdir $audit or die $!;

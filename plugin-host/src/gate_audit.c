@@ -119,6 +119,7 @@ bk_gate_line(bk_caller_t *c, const bk_request_t *r, const char *what,
 
     if (r != NULL) {
         bk_gate_line_str(line, "client", bk_httpd_client(r));
+        bk_gate_line_str(line, "forwardedFor", bk_httpd_forwarded(r));
         snprintf(request, sizeof(request), "%s %s", bk_httpd_method(r),
                  bk_httpd_pattern(r));
         bk_gate_line_str(line, "request", request);

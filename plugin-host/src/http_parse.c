@@ -18,6 +18,7 @@ static int bk_http_field(char *line, bk_http_head_t *h, bk_err_t *err);
 static int bk_http_length(const char *value, bk_http_head_t *h,
     bk_err_t *err);
 static int bk_http_bearer(char *value, bk_http_head_t *h, bk_err_t *err);
+static const char *bk_http_forwarded(const char *value);
 static int bk_http_token(const char *s, size_t len);
 static int bk_http_has(const char *value, const char *word);
 static int bk_http_hex(char c);
@@ -207,6 +208,9 @@ bk_http_field(char *line, bk_http_head_t *h, bk_err_t *err)
     } else if (strcasecmp(line, "Origin") == 0) {
         h->origin = 1;
 
+    } else if (strcasecmp(line, "X-Forwarded-For") == 0) {
+        h->forwarded = bk_http_forwarded(value);
+
     } else if (strcasecmp(line, "Content-Type") == 0) {
         len = strcspn(value, "; \t");
         h->json = len == 16 && strncasecmp(value, "application/json", 16) == 0;
@@ -278,6 +282,24 @@ bk_http_bearer(char *value, bk_http_head_t *h, bk_err_t *err)
     }
 
     return 0;
+}
+
+
+/* The last one of the list: those before it are what the client said. */
+
+static const char *
+bk_http_forwarded(const char *value)
+{
+    size_t       len;
+    const char  *comma;
+
+    comma = strrchr(value, ',');
+    value = comma != NULL ? comma + 1 : value;
+    value += strspn(value, " \t");
+    len = strspn(value, "0123456789abcdefABCDEF.:[]");
+
+    return len > 0 && len <= BK_HTTP_ADDRESS_MAX && value[len] == '\0'
+           ? value : NULL;
 }
 
 

@@ -58,6 +58,13 @@ bk_httpd_client(const bk_request_t *r)
 
 
 const char *
+bk_httpd_forwarded(const bk_request_t *r)
+{
+    return r->h.forwarded;
+}
+
+
+const char *
 bk_httpd_method(const bk_request_t *r)
 {
     return r->h.method != NULL ? r->h.method : "";

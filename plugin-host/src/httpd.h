@@ -95,6 +95,8 @@ void *bk_httpd_caller(const bk_request_t *r);
 int bk_httpd_bearer(const bk_request_t *r, bk_str_t *bearer);
 /* "unix:uid=0,pid=12", "127.0.0.1:1234"; "gone" */
 const char *bk_httpd_client(const bk_request_t *r);
+/* the address of whom the nearest proxy has seen, if it says so, or NULL */
+const char *bk_httpd_forwarded(const bk_request_t *r);
 const char *bk_httpd_method(const bk_request_t *r);
 const char *bk_httpd_pattern(const bk_request_t *r);     /* of its route */
 int bk_httpd_fd(const bk_request_t *r);     /* -1: gone */

@@ -11,6 +11,7 @@
 
 
 #define BK_HTTP_STATUSES  24
+#define BK_HTTP_ADDRESS_MAX  64
 #define BK_HTTP_CONNS_MAX 16384     /* where there are descriptors for them */
 #define BK_HTTP_CONNS_FEW 1024
 #define BK_HTTP_CONNS_KEPT 64       /* of them, for unix sockets alone */
@@ -34,6 +35,7 @@ typedef struct {
     char        *query;             /* after '?', or "" */
     char        *bearer;            /* a secret; NULL with authorization:
                                        one that cannot be used */
+    const char  *forwarded;         /* whom a proxy has seen, or NULL */
     int          minor;             /* of HTTP/1.x */
     long long    length;            /* of the body */
     unsigned     close:1;

@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Oidc;
 use Test::Buildkit;
 
-plan tests => 25;
+plan tests => 26;
 
 my $t = Test::Buildkit->new;
 my $issuer = Oidc->new($t, 'main');
@@ -90,11 +90,14 @@ my $log = $t->read($p->{log});
 is(scalar(() = $log =~ /^2: issuer main: .*going on with its keys/mg), 1,
     'one warning, not one for each try');
 Oidc::clock($p, 7_200_000);
-ok(Oidc::ask($p, $issuer->token('third', \%day))->{ok}, 'two hours later');
+my $known = $issuer->token('third', \%day);
+ok(Oidc::ask($p, $known)->{ok}, 'two hours later');
 Oidc::clock($p, 900_000);
 $a = Oidc::ask($p, $issuer->token('third', { exp => time + 86400,
     sub => 'late' }));
 is("$a->{code} $a->{reason}", '503 IssuerUnreachable', 'not for ever');
+is(Oidc::ask($p, $known)->{reason}, 'IssuerUnreachable',
+    'nor is a token that was verified before');
 
 # and comes up again
 $issuer->start;

@@ -24,7 +24,7 @@ static void oidc_static_answer(oidc_t *o, bk_query_t *q,
 static void oidc_identify_jwt(oidc_t *o, bk_query_t *q,
     const oidc_jwt_t *jwt, const uint8_t hash[32]);
 static oidc_issuer_t *oidc_issuer_of(const oidc_t *o, const oidc_jwt_t *jwt);
-static oidc_count_t *oidc_count_of(oidc_t *o, bk_str_t source);
+static oidc_issuer_t *oidc_issuer_named(const oidc_t *o, bk_str_t source);
 static int oidc_unknown_key(oidc_issuer_t *i, const char *kid, int waited,
     bk_err_t *err);
 
@@ -38,13 +38,20 @@ oidc_identify(void *ctx, bk_query_t *q, const bk_credentials_t *c)
     bk_err_t              err;
     oidc_jwt_t            jwt;
     bk_identity_t         id;
+    oidc_issuer_t        *i;
     const oidc_static_t  *s;
 
     oidc_hash(c->bearer, hash);
 
     if (oidc_cache_get(o->cache, hash, o->host->now_ms(o->host), &id) == 0) {
-        oidc_accept(o, q, oidc_count_of(o, id.source), &id, 1);
-        return;
+        i = oidc_issuer_named(o, id.source);
+
+        /* by keys that are too old nobody is known, not even again */
+        if (i == NULL || oidc_issuer_keys(i) == 0) {
+            oidc_accept(o, q, i != NULL ? &i->count : &o->review_count, &id,
+                        1);
+            return;
+        }
     }
 
     s = oidc_static_find(o, hash);
@@ -302,8 +309,10 @@ oidc_given_up(const oidc_t *o, bk_err_t *err)
 }
 
 
-static oidc_count_t *
-oidc_count_of(oidc_t *o, bk_str_t source)
+/* NULL: the source is the TokenReview. */
+
+static oidc_issuer_t *
+oidc_issuer_named(const oidc_t *o, bk_str_t source)
 {
     oidc_issuer_t  *i;
 
@@ -311,11 +320,11 @@ oidc_count_of(oidc_t *o, bk_str_t source)
         if (strlen(i->conf->name) == source.len
             && memcmp(i->conf->name, source.data, source.len) == 0)
         {
-            return &i->count;
+            break;
         }
     }
 
-    return &o->review_count;
+    return i;
 }
 
 

@@ -21,8 +21,6 @@ struct bk_rekey_s {
 };
 
 
-static int bk_again_trust(const bk_call_t *c, const bk_record_t *rec,
-    bk_err_t *err);
 static int bk_again_token(bk_call_t *c, const bk_record_t *rec,
     bk_err_t *err);
 static void bk_again_written(void *data, const bk_err_t *err);
@@ -40,8 +38,7 @@ bk_again(bk_call_t *c, bk_record_t *rec)
     a = c->a;
     err = (bk_err_t) { 0 };
 
-    if (bk_again_trust(c, rec, &err) != 0
-        || bk_again_token(c, rec, &err) != 0
+    if (bk_again_token(c, rec, &err) != 0
         || bk_make_cert(c, rec->expires_ms, &err) != 0)
     {
         bk_call_fail(&c, &err);
@@ -69,25 +66,6 @@ bk_again(bk_call_t *c, bk_record_t *rec)
 
     bk_journal_rekey(a->journal, rec->hash, c->spki, c->spki_len,
                      bk_again_written, k);
-}
-
-
-/* A fork's job may have the name of a trusted one: by claims they differ. */
-
-static int
-bk_again_trust(const bk_call_t *c, const bk_record_t *rec, bk_err_t *err)
-{
-    char  id[BK_ID_LEN + 1];
-
-    if (rec->untrusted == (c->rule.untrusted != 0)) {
-        return 0;
-    }
-
-    return bk_fail(err, 409, "Duplicate", "take another idempotencyKey",
-                   "allocation %s was made with this idempotencyKey and is "
-                   "%s, and this caller is not",
-                   bk_token_id(rec->hash, id),
-                   rec->untrusted ? "untrusted" : "trusted");
 }
 
 

@@ -10,7 +10,7 @@ use lib "$FindBin::Bin/lib";
 use Access;
 use Test::Buildkit;
 
-plan tests => 30;
+plan tests => 33;
 
 my $t = Test::Buildkit->new;
 my $h = Access::host($t, <<'E');
@@ -20,6 +20,8 @@ access:
     - {name: ci, match: [{claim: ci, values: ["one"]}], pools: [default/one]}
     - {name: ops, match: [{claim: ops, values: ["two"]}], pools: [default/two], verbs: [list]}
     - {name: all, match: [{claim: ops, values: ["all"]}], verbs: [list]}
+    - {name: lead, match: [{claim: ops, values: [lead]}], pools: ["default/*"], verbs: [list, admin]}
+    - {name: chief, match: [{claim: ops, values: [chief]}], verbs: [admin]}
 E
 
 # the plugin puts an allocation of who:ann into one, and one of nobody's into
@@ -92,4 +94,11 @@ is(get(eve => \%all, 'sessions')->{status}, 200, 'sessions');
 is(get(ann => \%one, 'ca')->{status}, 403, 'the authorities: not who builds');
 is(get(eve => \%two, 'ca')->{status}, 403, 'nor who may list in some pool');
 is(get(eve => \%all, 'ca')->{status}, 200, 'but who may list everywhere');
+sub retire {
+    return Access::as($t, Access::token('now', 'eve', { ops => $_[0] }),
+        POST => '/api/v1/ca/retire', {});
+}
+is(retire('all')->{status}, 403, 'nor are they for him to change');
+is(retire('lead')->{status}, 403, 'or for an admin of some pools');
+is(retire('chief')->{json}{reason}, 'NothingOld', 'but for one of all');
 is($h->stop, 0, 'stops');

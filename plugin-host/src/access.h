@@ -69,9 +69,10 @@ int bk_access_decide(const bk_access_t *a, const bk_who_t *who, int verb,
     bk_str_t pool, bk_decision_t *d, bk_err_t *err);
 
 /*
- * May it do verb in some pool?  0 or -1 as above; err may be NULL.  For list,
- * release and revoke: is there any rule for it?  Everybody whom a rule knows
- * may do these to what is its own, and the handler tells whose it is.
+ * May it do verb in some pool, or, for admin, in all?  0 or -1 as above; err
+ * may be NULL.  For list, release and revoke: is there any rule for it?
+ * Everybody whom a rule knows may do these to what is its own, and the handler
+ * tells whose it is.
  */
 int bk_access_any(const bk_access_t *a, const bk_who_t *who, int verb,
     bk_err_t *err);

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
-# What a gateway holds keeps a place in the queue if it waits for something:
-# a look (buildx ls) does not, and extends nothing.
+# Who holds on at a gateway or watches keeps a place in the queue if he waits
+# for something: a look (buildx ls) and an operator's watch extend nothing.
 
 use strict;
 use warnings;
@@ -9,35 +9,45 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use Allocator;
+use Queue;
 use Report;
 use Test::Buildkit;
 
-plan tests => 6;
+plan tests => 8;
 
 my $t = Test::Buildkit->new;
-my $host = $t->host(conf([static_pool($t, 1),
-    '{name: allocator, options: {queueLease: 2s}}']));
-my ($has, $build, $look) = map { $host->request(
-    POST => '/api/v1/workers/allocate', { poolName => 'demo', wait => '0' })
-    ->{json} } 1 .. 3;
+my %ops = (ops => 'yes');
+my $host = start($t, rules(<<'END'), workers => 1,
+    - name: ops
+      match: [{claim: ops, values: ["yes"]}]
+      verbs: [list]
+END
+    options => 'queueLease: 2s');
+my ($has, $build, $look, $watched, $own) = map { allocate_as($t, $_, {})
+    ->{json} } qw(zoe ann bob cat dan);
 is $has->{state}, 'ready', 'one has the worker';
-is $_->{state}, 'queued', 'another one waits' for $build, $look;
 
 report_make($t->dir . '/reports', words => [2], sessions => [
     { worker => '', phase => 'held', kind => 'other',
       allocation => $build->{id} },
     { worker => '', phase => 'held', kind => 'look',
       allocation => $look->{id} }]);
+my $ops = watch_as($t, 'ops', $watched->{id}, \%ops);
+is line($ops)->{state}, 'queued', 'an operator looks on';
+my $mine = watch_as($t, 'dan', $own->{id});
+is line($mine)->{state}, 'queued', 'an owner does';
 
-$t->wait_for(sub { state($look) eq 'released' }, 20, 'the lease to end');
-pass 'a look keeps no place';
+$t->wait_for(sub { state($look) eq 'released'
+    && state($watched) eq 'released' }, 20, 'the lease to end');
+pass 'neither a look nor an operator keeps a place';
+is line($ops)->{state}, 'released', '... who is told so';
 is state($build), 'queued', 'who waits for a worker does';
+is state($own), 'queued', 'and who watches his own';
 is state($has), 'ready', 'and nothing happened to the first one';
 $host->stop;
 
 
-# from the list: to look at its page would show interest
+# from the list: a lookup would show interest
 sub state {
     return (grep { $_->{id} eq $_[0]{id} }
         @{$host->request(GET => '/api/v1/allocations')->{json}})[0]{state};

@@ -115,13 +115,13 @@ sub queued {
 
 # GET /api/v1/allocations/ID?watch=1
 sub watch_as {
-    my ($t, $who, $id) = @_;
+    my ($t, $who, $id, $claims) = @_;
 
     my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $t->port('api'))
         or die $!;
     syswrite $s, "GET /api/v1/allocations/$id?watch=1 HTTP/1.1\r\n"
         . "Host: x\r\nConnection: close\r\nAuthorization: Bearer "
-        . Access::token('now', $who, {}) . "\r\n\r\n";
+        . Access::token('now', $who, $claims // {}) . "\r\n\r\n";
 
     return { socket => $s, text => '', head => undef, all => '' };
 }

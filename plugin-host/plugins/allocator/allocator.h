@@ -188,6 +188,7 @@ struct bk_watcher_s {
     bk_allocator_t            *a;
     bk_request_t              *r;
     bk_record_t               *rec;         /* NULL: another plugin's */
+    int                        owner;       /* it is his */
     uint8_t                    hash[BK_TABLE_HASH_LEN];
     uint64_t                   looked_ms;   /* monotonic */
     uint64_t                   wrote_ms;
@@ -387,6 +388,8 @@ void bk_show_http(bk_request_t *r, const bk_request_info_t *info,
 /* an allocation's members, without the last brace */
 void bk_show_members(bk_allocator_t *a, const bk_row_t *row, bk_buf_t *b);
 void bk_watch_begin(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash);
+/* its owner does */
+int bk_watch_wanted(const bk_record_t *rec);
 /* something about it changed */
 void bk_watch_changed(bk_allocator_t *a, bk_record_t *rec);
 void bk_watch_fire(void *data);

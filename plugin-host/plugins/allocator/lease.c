@@ -84,7 +84,7 @@ bk_lease_sweep(void *data)
     TAILQ_FOREACH(ask, &a->idle, link) {
         ask->late = ask->until_ms <= now;
 
-        if (ask->late && ask->rec->watchers != NULL) {
+        if (ask->late && bk_watch_wanted(ask->rec)) {
             bk_lease_touch(a, ask->rec);
             ask->late = 0;
         }

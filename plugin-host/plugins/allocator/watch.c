@@ -15,6 +15,7 @@
 #define BK_WATCH_ALIVE  (15 * BK_SECOND)
 
 
+static int bk_watch_whose(const bk_watcher_t *w);
 static void bk_watch_gone(bk_request_t *r, void *data);
 static int bk_watch_look(bk_watcher_t *w, int tick);
 static int bk_watch_write(bk_watcher_t *w, const bk_row_t *row,
@@ -45,7 +46,11 @@ bk_watch_begin(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash)
         bk_record_ref(w->rec);
         w->next = w->rec->watchers;
         w->rec->watchers = w;
-        bk_lease_touch(a, w->rec);
+        w->owner = bk_watch_whose(w);
+
+        if (w->owner) {
+            bk_lease_touch(a, w->rec);
+        }
     }
 
     TAILQ_INSERT_TAIL(&a->watchers, w, link);
@@ -58,6 +63,37 @@ bk_watch_begin(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash)
     if (bk_watch_look(w, 1) == 0) {
         h->timer_set(a->watch, BK_SECOND);
     }
+}
+
+
+/* An operator who looks on does not wait for a worker. */
+
+static int
+bk_watch_whose(const bk_watcher_t *w)
+{
+    bk_identity_t  id;
+    const char    *owner;
+
+    owner = bk_queue_user_owner(w->rec->user);
+
+    return w->a->host->http_identity(w->r, &id) == 0
+           && id.name.len == strlen(owner)
+           && memcmp(id.name.data, owner, id.name.len) == 0;
+}
+
+
+int
+bk_watch_wanted(const bk_record_t *rec)
+{
+    const bk_watcher_t  *w;
+
+    for (w = rec->watchers; w != NULL; w = w->next) {
+        if (w->owner) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

@@ -14,6 +14,7 @@
 #define BK_FAILURES_MAX  3
 
 
+static int bk_call_full(const bk_call_t *c, const bk_home_t *home);
 static void bk_call_timeout(void *data);
 static void bk_call_gone(bk_request_t *r, void *data);
 static void bk_call_detach(bk_call_t *c);
@@ -113,7 +114,7 @@ bk_call_begin(bk_call_t *c, int verb)
 
     home = bk_record_home(a->records, c->pool);
 
-    if (bk_queue_length(home->queue) >= a->max_queued) {
+    if (bk_call_full(c, home)) {
         a->stats.queue_full++;
         (void) bk_fail(&err, 429, "QueueFull", "try again later",
                        "%zu allocations of pool %s wait for a worker already",
@@ -128,6 +129,26 @@ bk_call_begin(bk_call_t *c, int verb)
     }
 
     bk_call_wait(c);
+}
+
+
+/*
+ * It may be full of what one caller's rule holds back, while workers are
+ * free: whoever has nothing in it may come, up to as many again.
+ */
+
+static int
+bk_call_full(const bk_call_t *c, const bk_home_t *home)
+{
+    size_t           n;
+    bk_allocator_t  *a;
+
+    a = c->a;
+    n = bk_queue_length(home->queue);
+
+    return n >= a->max_queued
+           && (n >= 2 * a->max_queued
+               || bk_queue_user_waits(a->queue, c->owner, c->rule_name));
 }
 
 

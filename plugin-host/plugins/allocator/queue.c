@@ -161,6 +161,7 @@ bk_queue_push(bk_queue_pool_t *p, bk_queue_entry_t *e, const char *arch,
     }
 
     e->class->queued++;
+    e->user->queued++;
     p->queued++;
     p->q->queued++;
 
@@ -189,6 +190,7 @@ bk_queue_leave(bk_queue_entry_t *e)
     bk_queue_untag(e);
 
     c->queued--;
+    e->user->queued--;
     c->pool->queued--;
     c->pool->q->queued--;
     e->class = NULL;

@@ -67,6 +67,8 @@ void bk_queue_user_give(bk_queue_user_t *u);
 const char *bk_queue_user_owner(const bk_queue_user_t *u);
 const char *bk_queue_user_rule(const bk_queue_user_t *u);
 uint32_t bk_queue_user_live(const bk_queue_user_t *u);
+/* does it wait for something?  One that was never heard of does not. */
+int bk_queue_user_waits(bk_queue_t *q, const char *owner, const char *rule);
 uint32_t bk_queue_user_limit(const bk_queue_user_t *u);
 
 /* Made when it is asked for the first time; data is the caller's. */

@@ -73,6 +73,7 @@ struct bk_queue_user_s {
     bk_queue_t             *q;
     bk_queue_lane_t        *lanes;
     uint32_t                live;
+    uint32_t                queued;
     uint32_t                limit;
     uint32_t                refs;
     const char             *rule;       /* within key, after the owner */

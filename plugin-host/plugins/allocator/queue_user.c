@@ -9,6 +9,8 @@
 #include "queue_int.h"
 
 
+static bk_queue_user_t *bk_queue_user_named(const char *owner,
+    const char *rule);
 static bk_queue_lane_t *bk_queue_lane(bk_queue_user_t *u,
     bk_queue_class_t *class, int make);
 
@@ -17,17 +19,10 @@ bk_queue_user_t *
 bk_queue_user(bk_queue_t *q, const char *owner, const char *rule,
     uint32_t limit)
 {
-    size_t            len, split;
     bk_queue_user_t  *u, *made;
 
-    split = strlen(owner) + 1;
-    len = split + strlen(rule) + 1;
-
-    made = bk_queue_alloc(sizeof(bk_queue_user_t) + len);
-    memcpy(made->key, owner, split);
-    memcpy(made->key + split, rule, len - split);
-
-    HASH_FIND(hh, q->users, made->key, len, u);
+    made = bk_queue_user_named(owner, rule);
+    HASH_FIND(hh, q->users, made->key, made->len, u);
 
     if (u != NULL) {
         free(made);
@@ -35,9 +30,7 @@ bk_queue_user(bk_queue_t *q, const char *owner, const char *rule,
     } else {
         u = made;
         u->q = q;
-        u->rule = u->key + split;
-        u->len = len;
-        HASH_ADD_KEYPTR(hh, q->users, u->key, len, u);
+        HASH_ADD_KEYPTR(hh, q->users, u->key, u->len, u);
     }
 
     u->refs++;
@@ -48,6 +41,38 @@ bk_queue_user(bk_queue_t *q, const char *owner, const char *rule,
     }
 
     return u;
+}
+
+
+static bk_queue_user_t *
+bk_queue_user_named(const char *owner, const char *rule)
+{
+    size_t            len, split;
+    bk_queue_user_t  *u;
+
+    split = strlen(owner) + 1;
+    len = split + strlen(rule) + 1;
+
+    u = bk_queue_alloc(sizeof(bk_queue_user_t) + len);
+    memcpy(u->key, owner, split);
+    memcpy(u->key + split, rule, len - split);
+    u->rule = u->key + split;
+    u->len = len;
+
+    return u;
+}
+
+
+int
+bk_queue_user_waits(bk_queue_t *q, const char *owner, const char *rule)
+{
+    bk_queue_user_t  *u, *named;
+
+    named = bk_queue_user_named(owner, rule);
+    HASH_FIND(hh, q->users, named->key, named->len, u);
+    free(named);
+
+    return u != NULL && u->queued > 0;
 }
 
 

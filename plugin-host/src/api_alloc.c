@@ -134,6 +134,11 @@ bk_allocs_collect(const bk_alloc_info_t *a, void *data)
 {
     bk_allocs_t  *l = data;
 
+    /* most callers see a few: only those who see all hold so much */
+    if (!bk_api_sees_alloc(&l->view, a)) {
+        return 0;
+    }
+
     if (l->n == l->size) {
         l->size = 2 * l->size + BK_ALLOCS_PART;
         l->hashes = realloc(l->hashes, l->size * sizeof(bk_allocs_hash_t));

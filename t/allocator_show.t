@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Queue;
 use Test::Buildkit;
 
-plan tests => 22;
+plan tests => 23;
 
 my $t = Test::Buildkit->new;
 my %ops = (ops => 'yes');
@@ -69,6 +69,15 @@ is "$r->{json}{state} $r->{json}{reason}", 'revoked enough', 'it is known';
 is_deeply [map { "$_->{what} $_->{who}" } @{$r->{json}{history}}],
     ['made who:ann', 'placed ', 'renewed ', 'revoke who:ops', 'revoked '],
     'with all that happened';
+$t->run('sqlite3', $t->dir . '/state/journal.db', 'WITH RECURSIVE n(i) AS '
+    . '(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO '
+    . "history (token_hash, at_ms, what, text) SELECT token_hash, created_ms, "
+    . "'renewed', i FROM n, allocations WHERE hex(token_hash) "
+    . "LIKE '$a->{id}%'");
+my @lines = @{as($t, 'ann', GET => $one)->{json}{history}};
+is join(' ', map { $_->{what} . $_->{text} } @lines[0, 1, -2, -1]) . @lines,
+    'madein the queue of default/demo, by rule all renewed4801 renewed5000 '
+    . 'revokedenough202', 'one that was renewed each second: the last lines';
 is scalar(grep { $_->{at} !~ /^\d{4}-.*Z$/ } @{$r->{json}{history}}), 0,
     '... and when';
 is as($t, 'bob', GET => $one)->{status}, 404, 'for bob it never was there';

@@ -154,7 +154,7 @@ int bk_journal_prefix(bk_journal_t *j, const uint8_t *prefix, size_t len,
  * at since_ms or later, the last nended of them; fn may write */
 int bk_journal_each(bk_journal_t *j, uint64_t since_ms, unsigned nended,
     bk_row_pt fn, void *data, bk_err_t *err);
-/* an allocation's history, the oldest first */
+/* an allocation's history, the oldest first; of many lines the last 200 */
 typedef struct {
     uint64_t    when_ms;
     const char *what;       /* "made", "placed", "renewed", "released", ... */

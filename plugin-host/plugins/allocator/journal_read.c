@@ -17,6 +17,10 @@
     "max_ttl_ms"
 
 
+/* of an allocation's history that are shown */
+#define BK_JOURNAL_LINES  "200"
+
+
 const char *const  bk_journal_read_sql[BK_READ_STATEMENTS] = {
     "SELECT " BK_JOURNAL_COLUMNS " FROM allocations WHERE token_hash = ?1",
 
@@ -31,16 +35,17 @@ const char *const  bk_journal_read_sql[BK_READ_STATEMENTS] = {
     " (SELECT id FROM allocations WHERE state <> 'live' AND changed_ms >= ?1"
     " ORDER BY changed_ms DESC LIMIT ?2) ORDER BY changed_ms",
 
-    /* its making and its end are not written twice */
+    /* its making and its end are not written twice; who renews each second
+     * has the last ones, and not all */
     "SELECT at_ms, what, who, text FROM ("
     "SELECT created_ms AS at_ms, 0 AS n, 'made' AS what, owner AS who,"
-    " CASE WHEN worker = '' OR EXISTS (SELECT 1 FROM history"
-    " WHERE history.token_hash = ?1 AND what = 'placed')"
+    " CASE WHEN worker = '' OR 'placed' IN (SELECT what FROM history"
+    " WHERE history.token_hash = ?1 ORDER BY id LIMIT " BK_JOURNAL_LINES ")"
     " THEN 'in the queue of ' || pool ELSE 'on ' || pool || '/' || worker END"
     " || CASE WHEN rule = '' THEN '' ELSE ', by rule ' || rule END AS text"
     " FROM allocations WHERE token_hash = ?1"
-    " UNION ALL SELECT at_ms, id, what, who, text FROM history"
-    " WHERE token_hash = ?1"
+    " UNION ALL SELECT * FROM (SELECT at_ms, id, what, who, text FROM history"
+    " WHERE token_hash = ?1 ORDER BY id DESC LIMIT " BK_JOURNAL_LINES ")"
     " UNION ALL SELECT changed_ms, 9223372036854775807, state, '', reason"
     " FROM allocations WHERE token_hash = ?1 AND state <> 'live'"
     ") ORDER BY at_ms, n",

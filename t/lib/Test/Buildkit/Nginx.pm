@@ -92,11 +92,14 @@ sub nginx {
         env => { ASAN_OPTIONS => $ASAN } },
         $self->nginx_program, '-p', "$self->{dir}/$name", '-c', $conf);
 
-    # written after the ports were opened
+    # the file is written after the ports were opened, before the processes
+    # that serve are there
+    my $workers = $opts{workers} // 1;
     $self->wait_for(sub {
         die "nginx does not start:\n" . $self->read("$name-stderr.log")
             . ($self->read($log) // '') if !$self->alive($proc);
-        return ($self->read("$name.pid") // '') =~ /^$proc->{pid}\n/;
+        return ($self->read("$name.pid") // '') =~ /^$proc->{pid}\n/
+            && $workers <= (() = $self->children($proc->{pid}));
     }, 15, 'nginx');
 
     return bless { test => $self, proc => $proc, conf => $conf, name => $name,

@@ -102,6 +102,7 @@ bk_allocator_create(const bk_host_t *host, void **ctx, bk_err_t *err)
     TAILQ_INIT(&a->endings);
     TAILQ_INIT(&a->watchers);
     TAILQ_INIT(&a->later);
+    TAILQ_INIT(&a->astray);
 
     *ctx = a;
     return 0;
@@ -309,6 +310,8 @@ bk_allocator_destroy(void *ctx)
             a->host->timer_free(timers[i]);
         }
     }
+
+    TAILQ_CONCAT(&a->later, &a->astray, link);
 
     while ((step = TAILQ_FIRST(&a->later)) != NULL) {
         TAILQ_REMOVE(&a->later, step, link);

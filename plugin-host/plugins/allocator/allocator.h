@@ -252,6 +252,7 @@ struct bk_allocator_s {
     struct bk_endings_s    endings;
     struct bk_watchers_s   watchers;
     struct bk_steps_s      later;       /* changed in the model */
+    struct bk_steps_s      astray;      /* in the queue, the journal says no */
     int                    undrained;   /* one of them is not applied */
 
     bk_place_worker_t     *places;      /* room for a look at a pool */
@@ -259,7 +260,7 @@ struct bk_allocator_s {
     size_t                 nplaces;
 
     bk_timer_t            *kick;        /* look at everything again, soon */
-    bk_timer_t            *flush;       /* endeds into the journal */
+    bk_timer_t            *flush;       /* endeds, astray: the journal */
     bk_timer_t            *restoring;   /* waits for workers no longer */
     bk_timer_t            *prune;
     bk_timer_t            *sweep;       /* who is still waited for? */
@@ -330,6 +331,8 @@ void bk_run(bk_allocator_t *a);
 void bk_settle(bk_allocator_t *a, bk_record_t *rec);
 void bk_settle_written(void *data, const bk_err_t *err);
 void bk_settle_placed(void *data, const bk_err_t *err);
+/* it is in the queue again: the journal must hear of it */
+void bk_settle_unplace(bk_allocator_t *a, bk_record_t *rec);
 /* nobody waits for it in a call any more */
 void bk_settle_rest(bk_allocator_t *a, bk_record_t *rec);
 /* it has ended, or never began: forget it */

@@ -174,8 +174,10 @@ bk_allocator_flush(void *data)
 {
     bk_allocator_t *a = data;
 
-    bk_ended_t            *e;
-    struct bk_endeds_s     again;
+    bk_step_t           *step;
+    bk_ended_t          *e;
+    struct bk_endeds_s   again;
+    struct bk_steps_s    astray;
 
     TAILQ_INIT(&again);
     TAILQ_CONCAT(&again, &a->endeds, link);
@@ -183,5 +185,20 @@ bk_allocator_flush(void *data)
     while ((e = TAILQ_FIRST(&again)) != NULL) {
         TAILQ_REMOVE(&again, e, link);
         bk_over_write(e);
+    }
+
+    TAILQ_INIT(&astray);
+    TAILQ_CONCAT(&astray, &a->astray, link);
+
+    while ((step = TAILQ_FIRST(&astray)) != NULL) {
+        TAILQ_REMOVE(&astray, step, link);
+
+        if (step->rec->seat == NULL && !step->rec->ending
+            && !step->rec->ended)
+        {
+            bk_settle_unplace(a, step->rec);
+        }
+
+        bk_step_free(step);
     }
 }

@@ -23,6 +23,7 @@ static int bk_settle_state(bk_allocator_t *a, const bk_record_t *rec,
     char *why, size_t size);
 static void bk_settle_back(bk_allocator_t *a, bk_record_t *rec,
     const char *why);
+static void bk_settle_unplaced(void *data, const bk_err_t *err);
 static void bk_settle_refused(bk_allocator_t *a, bk_record_t *rec,
     const bk_err_t *err);
 static void bk_settle_look(bk_allocator_t *a, bk_record_t *rec);
@@ -246,11 +247,41 @@ bk_settle_back(bk_allocator_t *a, bk_record_t *rec, const char *why)
     bk_queue_user_give(rec->user);
 
     rec->expires_ms = rec->created_ms + BK_QUEUE_MAX;
-    bk_journal_place(a->journal, rec->hash, "", rec->expires_ms,
-                     a->host->now_ms(a->host), NULL, NULL);
+    bk_settle_unplace(a, rec);
 
     bk_queue_push(rec->home->queue, &ask->entry, ask->arch, rec->untrusted);
     bk_allocator_kick(a);
+}
+
+
+/* Else a restart would put it on that worker, which may be another's. */
+
+void
+bk_settle_unplace(bk_allocator_t *a, bk_record_t *rec)
+{
+    bk_journal_place(a->journal, rec->hash, "", rec->expires_ms,
+                     a->host->now_ms(a->host), bk_settle_unplaced,
+                     bk_step_new(a, rec));
+}
+
+
+static void
+bk_settle_unplaced(void *data, const bk_err_t *err)
+{
+    bk_step_t *step = data;
+
+    bk_allocator_t  *a;
+
+    a = step->a;
+
+    if (err == NULL || a->stopping) {
+        bk_step_free(step);
+        return;
+    }
+
+    a->host->log(a->host, BK_LOG_ERROR, "%s; trying again", err->text);
+    TAILQ_INSERT_TAIL(&a->astray, step, link);
+    a->host->timer_set(a->flush, BK_BACK_RETRY);
 }
 
 

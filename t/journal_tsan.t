@@ -16,8 +16,9 @@ use Test::More;
 my $root = "$FindBin::Bin/..";
 my $plugin = "$root/plugin-host/plugins/allocator";
 my $dir = File::Temp->newdir('bkt-XXXXXX', TMPDIR => 1);
-my @files = map { s{.*/}{}r } glob("$plugin/journal*.c"), "$plugin/json.c",
-    "$plugin/token.c";
+my %path = map { s{.*/}{}r => $_ } glob("$plugin/journal*.c"),
+    "$plugin/json.c", "$plugin/token.c", "$root/plugin-host/src/err.c";
+my @files = sort keys %path;
 
 # file, what is broken, from, to, the test that must see it
 my @broken = (
@@ -63,7 +64,7 @@ system('cp', '-r', "$root/plugin-host/include", "$tree/plugin-host") == 0
 copy($_, "$tree/plugin-host/plugins/allocator")
     for glob "$plugin/*.h";
 for my $kind (sort keys %flags) {
-    compile($kind, "$plugin/$_", "$dir/$kind-$_.o") for @files;
+    compile($kind, $path{$_}, "$dir/$kind-$_.o") for @files;
 }
 
 for my $test (qw(journal journal_backup)) {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "access_int.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 #define BK_ACCESS_SEEN  240     /* bytes of claims in an error */

@@ -9,7 +9,7 @@
 
 #include "access_int.h"
 #include "duration.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 static void bk_explain_grant(json_t *o, const bk_decision_t *d);

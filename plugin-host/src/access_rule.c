@@ -6,7 +6,7 @@
 
 #include "access_int.h"
 #include "duration.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 #define BK_RULE_PRIORITY_MAX  1000

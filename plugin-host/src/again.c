@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "host.h"
 #include "log.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "api.h"
-#include "err.h"
+#include "bk_err.h"
 #include "host.h"
 #include "log.h"
 

@@ -13,7 +13,7 @@
 
 #include "api.h"
 #include "api_text.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 #define BK_ALLOCS_PART   200            /* at a turn: less than 1 ms */

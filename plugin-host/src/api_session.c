@@ -12,7 +12,7 @@
 
 #include "api.h"
 #include "api_text.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 #define BK_API_FILTERS  3

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "api.h"
-#include "err.h"
+#include "bk_err.h"
 #include "gate.h"
 
 

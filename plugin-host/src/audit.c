@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "audit.h"
-#include "err.h"
+#include "bk_err.h"
 #include "log.h"
 #include "model.h"
 #include "slow.h"

@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "ca_int.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 #define BK_CA_YEARS      10

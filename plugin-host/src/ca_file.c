@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "ca_int.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 #define BK_CA_FILE_MAX  1048576

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "ca_int.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 char *

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "ca_int.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 #define BK_STORE_TRUST  "-trust.json"

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "ca_int.h"
-#include "err.h"
+#include "bk_err.h"
 #include "log.h"
 
 

@@ -10,7 +10,7 @@
 #include "bk_table.h"
 #include "conf.h"
 #include "duration.h"
-#include "err.h"
+#include "bk_err.h"
 #include "log.h"
 
 

@@ -8,7 +8,7 @@
 
 #include "conf.h"
 #include "duration.h"
-#include "err.h"
+#include "bk_err.h"
 
 
 #define BK_OPT               (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)

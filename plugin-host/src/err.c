@@ -1,10 +1,10 @@
-/* Filling bk_err_t: see err.h. */
+/* Filling bk_err_t: see bk_err.h. */
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "err.h"
+#include "bk_err.h"
 
 
 static size_t bk_err_char(const char *text);
@@ -49,6 +49,31 @@ bk_err_hint(bk_err_t *err, const char *fmt, ...)
     bk_err_clean(err->hint);
 
     return -1;
+}
+
+
+int
+bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
+    const char *fmt, ...)
+{
+    char     text[sizeof(err->text)], next[sizeof(err->hint)];
+    va_list  args;
+
+    if (err == NULL) {
+        return -1;
+    }
+
+    /* what is told may be in *err so far */
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+
+    snprintf(next, sizeof(next), "%s", hint == NULL ? "" : hint);
+
+    bk_err_set(err, code, reason, "%s", text);
+
+    return bk_err_hint(err, "%s", next);
 }
 
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "gate_int.h"
 #include "identity.h"
 #include "log.h"

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "host.h"
 #include "identity.h"
 #include "log.h"

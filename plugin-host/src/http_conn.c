@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "httpd_int.h"
 #include "slow.h"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "httpd_int.h"
 
 

@@ -10,7 +10,7 @@
 #include <strings.h>
 #include <time.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "httpd_int.h"
 #include "log.h"
 

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "httpd_int.h"
 
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "httpd_int.h"
 #include "log.h"
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "host.h"
 #include "identity.h"
 #include "log.h"

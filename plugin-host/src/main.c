@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "args.h"
-#include "err.h"
+#include "bk_err.h"
 #include "gate.h"
 #include "host.h"
 #include "log.h"

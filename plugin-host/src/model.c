@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "log.h"
 #include "model_int.h"
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "log.h"
 #include "model_int.h"
 

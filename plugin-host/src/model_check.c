@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "model_int.h"
 
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "model_int.h"
 
 

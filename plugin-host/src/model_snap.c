@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "log.h"
 #include "model_int.h"
 

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "plugin_int.h"
 
 

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "log.h"
 #include "report_int.h"
 #include "slow.h"

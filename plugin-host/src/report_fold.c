@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "log.h"
 #include "report_int.h"
 

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "table_priv.h"
 
 

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "table_priv.h"
 
 

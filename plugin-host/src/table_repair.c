@@ -7,7 +7,7 @@
  * index word goes before its entry, every change of an entry is a flip.
  */
 
-#include "err.h"
+#include "bk_err.h"
 #include "table_priv.h"
 
 

@@ -6,7 +6,7 @@
 
 #include <assert.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "table_priv.h"
 
 

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "yaml_int.h"
 
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "err.h"
+#include "bk_err.h"
 #include "yaml_int.h"
 
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "duration.h"
-#include "err.h"
+#include "bk_err.h"
 #include "yaml_int.h"
 
 

@@ -1,6 +1,7 @@
 /*
  * FUZZ_SOURCES: plugin-host/plugins/oidc/jwks.c
  *     plugin-host/plugins/oidc/jwt.c plugin-host/plugins/oidc/text.c
+ *     plugin-host/src/err.c
  * FUZZ_CFLAGS: -Iplugin-host/plugins/oidc
  * FUZZ_LIBS: -ljose -ljansson -lcrypto
  */

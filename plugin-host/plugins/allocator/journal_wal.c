@@ -109,7 +109,9 @@ bk_wal_header(bk_wal_t *w, const uint8_t *p)
 
     bk_wal_sum(w, p, BK_WAL_HEADER - 8);
 
+    /* a power of two, or SQLite reads none of it; sums go by 8 bytes */
     if ((magic & ~1u) != BK_WAL_MAGIC || w->size < 512 || w->size > 65536
+        || (w->size & (w->size - 1)) != 0
         || bk_wal_word(p + 24, 1) != w->sum[0]
         || bk_wal_word(p + 28, 1) != w->sum[1])
     {

@@ -4,7 +4,6 @@
  * and bounded in depth and length before the parser sees it.
  */
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,36 +22,6 @@ static const char *bk_json_trouble(int code);
 static int bk_json_value(json_t *root, const char *key, int type,
     json_t **value, bk_err_t *err);
 static void bk_json_wipe_string(json_t *root, const char *key);
-
-
-int
-bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
-    const char *fmt, ...)
-{
-    char     *p;
-    va_list   args;
-
-    if (err == NULL) {
-        return -1;
-    }
-
-    err->code = code;
-    (void) snprintf(err->reason, sizeof(err->reason), "%s", reason);
-    (void) snprintf(err->hint, sizeof(err->hint), "%s",
-                    hint == NULL ? "" : hint);
-
-    va_start(args, fmt);
-    (void) vsnprintf(err->text, sizeof(err->text), fmt, args);
-    va_end(args);
-
-    for (p = err->text; *p != '\0'; p++) {
-        if ((unsigned char) *p < 0x20 || *p == 0x7f) {
-            *p = ' ';
-        }
-    }
-
-    return -1;
-}
 
 
 static int

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bk_err.h"
 #include "bk_plugin.h"
 #include "bk_table.h"
 
@@ -49,8 +50,6 @@ bk_str_t bk_str(const char *s);
 void bk_str_copy(char *dst, size_t size, bk_str_t s);
 
 /* json.c: requests in, answers out */
-int bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
-    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 json_t *bk_json_read(bk_str_t body, bk_err_t *err);
 /* 1: there, 0: absent, -1: refused.  max: bytes without the NUL */
 int bk_json_string(json_t *root, const char *key, size_t max, char *out,

@@ -31,7 +31,7 @@ oidc_claims_check(const oidc_jwt_t *jwt, const oidc_issuer_conf_t *c,
     s = oidc_jwt_claim(jwt, "iss");
 
     if (s == NULL || strcmp(s, c->url) != 0) {
-        return oidc_fail(err, 401, "WrongIssuer", "the token is of %s, not "
+        return bk_err_set(err, 401, "WrongIssuer", "the token is of %s, not "
                           "of %.200s", s != NULL ? oidc_show(s, seen)
                           : "no issuer", c->url);
     }
@@ -47,7 +47,7 @@ oidc_claims_check(const oidc_jwt_t *jwt, const oidc_issuer_conf_t *c,
     s = oidc_jwt_claim(jwt, "sub");
 
     if (s == NULL || s[0] == '\0') {
-        return oidc_fail(err, 401, "TokenMalformed", "the token has no "
+        return bk_err_set(err, 401, "TokenMalformed", "the token has no "
                           "subject (sub)");
     }
 
@@ -94,14 +94,14 @@ oidc_wrong_audience(const oidc_jwt_t *jwt, const oidc_issuer_conf_t *c,
         aud = json_array_get(aud, 0);
     }
 
-    (void) oidc_fail(err, 401, "WrongAudience", "wrong audience: saw %s, "
+    (void) bk_err_set(err, 401, "WrongAudience", "wrong audience: saw %s, "
                       "want %s%s", json_is_string(aud)
                       ? oidc_show(json_string_value(aud), seen) : "none",
                       oidc_show(c->audience[0], want),
                       c->audience_count > 1 ? " (or another of the issuer's "
                                               "list)" : "");
 
-    return oidc_hint(err, "ask the issuer for a token with this audience");
+    return bk_err_hint(err, "ask the issuer for a token with this audience");
 }
 
 
@@ -120,30 +120,30 @@ oidc_claims_times(const oidc_jwt_t *jwt, uint64_t leeway_ms, uint64_t now_ms,
     }
 
     if (exp == 0) {
-        return oidc_fail(err, 401, "TokenMalformed", "the token has no "
+        return bk_err_set(err, 401, "TokenMalformed", "the token has no "
                           "expiry (exp)");
     }
 
     *until_ms = exp + leeway_ms;
 
     if (now_ms >= *until_ms) {
-        (void) oidc_fail(err, 401, "TokenExpired", "the token expired %s "
+        (void) bk_err_set(err, 401, "TokenExpired", "the token expired %s "
                           "ago", oidc_duration(now_ms - exp, buf));
-        return oidc_hint(err, "get a new one from the issuer");
+        return bk_err_hint(err, "get a new one from the issuer");
     }
 
     if (nbf > now_ms + leeway_ms) {
-        (void) oidc_fail(err, 401, "TokenNotYetValid", "the token is not "
+        (void) bk_err_set(err, 401, "TokenNotYetValid", "the token is not "
                           "valid for another %s (nbf)",
                           oidc_duration(nbf - now_ms, buf));
-        return oidc_hint(err, "is the clock right, here and there?");
+        return bk_err_hint(err, "is the clock right, here and there?");
     }
 
     if (iat > now_ms + leeway_ms) {
-        (void) oidc_fail(err, 401, "TokenNotYetValid", "the token was "
+        (void) bk_err_set(err, 401, "TokenNotYetValid", "the token was "
                           "issued %s from now (iat)",
                           oidc_duration(iat - now_ms, buf));
-        return oidc_hint(err, "is the clock right, here and there?");
+        return bk_err_hint(err, "is the clock right, here and there?");
     }
 
     return 0;
@@ -169,7 +169,7 @@ oidc_claims_time(const oidc_jwt_t *jwt, const char *name, uint64_t *ms,
     s = json_number_value(json);
 
     if (!json_is_number(json) || !(s >= 1 && s <= OIDC_SECONDS_MAX / 1000)) {
-        return oidc_fail(err, 401, "TokenMalformed", "the token's %s is no "
+        return bk_err_set(err, 401, "TokenMalformed", "the token's %s is no "
                           "time", name);
     }
 
@@ -209,7 +209,7 @@ oidc_claims_name(const oidc_jwt_t *jwt, const char *source,
     }
 
     if (user == NULL || user[0] == '\0') {
-        return oidc_fail(err, 401, "TokenMalformed", "the token has no "
+        return bk_err_set(err, 401, "TokenMalformed", "the token has no "
                           "claim %s (a text or a number), which names its "
                           "user here", oidc_show(claim, show));
     }

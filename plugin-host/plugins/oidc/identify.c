@@ -107,7 +107,7 @@ oidc_static_answer(oidc_t *o, bk_query_t *q, const oidc_static_t *s)
 
     if (s->expires_ms != 0 && now >= s->expires_ms) {
         past = now - s->expires_ms;
-        (void) oidc_fail(&err, 401, "TokenExpired", "the token %s expired "
+        (void) bk_err_set(&err, 401, "TokenExpired", "the token %s expired "
                           "%s ago", s->name,
                           oidc_duration(past, ago));
         oidc_refuse(o, q, &o->token_count, &err);
@@ -266,12 +266,12 @@ oidc_unknown_key(oidc_issuer_t *i, const char *kid, int waited,
     }
 
     age = now - i->fetched_ms;
-    (void) oidc_fail(err, 401, "UnknownKey", "issuer %s has no key \"%s\"; "
+    (void) bk_err_set(err, 401, "UnknownKey", "issuer %s has no key \"%s\"; "
                       "its keys were read %s ago", i->conf->name,
                       oidc_show(kid, show),
                       oidc_duration(age, ago));
 
-    return oidc_hint(err, "if the issuer has just changed its keys, try "
+    return bk_err_hint(err, "if the issuer has just changed its keys, try "
                        "again in a few seconds");
 }
 
@@ -298,14 +298,14 @@ void
 oidc_given_up(const oidc_t *o, bk_err_t *err)
 {
     if (o->stopping) {
-        (void) oidc_fail(err, 503, "ShuttingDown", "plugin-host is stopping");
-        (void) oidc_hint(err, "try again in a moment");
+        (void) bk_err_set(err, 503, "ShuttingDown", "plugin-host is stopping");
+        (void) bk_err_hint(err, "try again in a moment");
         return;
     }
 
-    (void) oidc_fail(err, 503, "IssuerUnreachable", "the configuration of "
-                     "issuers was changed while the token was looked at");
-    (void) oidc_hint(err, "try again");
+    (void) bk_err_set(err, 503, "IssuerUnreachable", "the configuration of "
+                      "issuers was changed while the token was looked at");
+    (void) bk_err_hint(err, "try again");
 }
 
 

@@ -117,12 +117,12 @@ oidc_issuer_keys(const oidc_issuer_t *i)
 int
 oidc_issuer_unreachable(const oidc_issuer_t *i, bk_err_t *err)
 {
-    (void) oidc_fail(err, 503, "IssuerUnreachable", "the keys of issuer %s "
+    (void) bk_err_set(err, 503, "IssuerUnreachable", "the keys of issuer %s "
                       "(%.150s) cannot be read: %s", i->conf->name,
                       i->conf->url, i->fetch != NULL || i->failures == 0
                       ? "it does not answer in time" : i->error);
 
-    return oidc_hint(err, "try again; if it goes on: can plugin-host reach "
+    return bk_err_hint(err, "try again; if it goes on: can plugin-host reach "
                        "this address?");
 }
 
@@ -345,10 +345,10 @@ oidc_issuer_wait(oidc_issuer_t *i, bk_query_t *q, bk_str_t token)
     const bk_host_t  *h = i->oidc->host;
 
     if (i->waiting >= OIDC_WAITING_MAX) {
-        (void) oidc_fail(&err, 503, "IssuerUnreachable", "%u callers wait "
+        (void) bk_err_set(&err, 503, "IssuerUnreachable", "%u callers wait "
                           "for the keys of issuer %s already", i->waiting,
                           i->conf->name);
-        (void) oidc_hint(&err, "try again in a few seconds");
+        (void) bk_err_hint(&err, "try again in a few seconds");
         oidc_refuse(i->oidc, q, &i->count, &err);
         return;
     }

@@ -41,7 +41,7 @@ oidc_keys_parse(const char *text, size_t len, bk_err_t *err)
     oidc_keys_t  *set;
 
     if (len > OIDC_JWKS_MAX) {
-        (void) oidc_fail(err, 502, "BadKeySet", "more than %d bytes",
+        (void) bk_err_set(err, 502, "BadKeySet", "more than %d bytes",
                           OIDC_JWKS_MAX);
         return NULL;
     }
@@ -50,7 +50,7 @@ oidc_keys_parse(const char *text, size_t len, bk_err_t *err)
     list = json_object_get(json, "keys");
 
     if (!json_is_array(list)) {
-        (void) oidc_fail(err, 502, "BadKeySet", "%s", json == NULL ? why
+        (void) bk_err_set(err, 502, "BadKeySet", "%s", json == NULL ? why
                           : "there is no list \"keys\" in it");
         json_decref(json);
         return NULL;
@@ -77,7 +77,7 @@ oidc_keys_parse(const char *text, size_t len, bk_err_t *err)
     json_decref(json);
 
     if (set->n == 0) {
-        (void) oidc_fail(err, 502, "BadKeySet", "no key in it can be used%s"
+        (void) bk_err_set(err, 502, "BadKeySet", "no key in it can be used%s"
                           "%s", set->skipped ? "; the first: " : "",
                           set->why);
         oidc_keys_free(&set);
@@ -141,12 +141,12 @@ oidc_keys_find(const oidc_keys_t *keys, const char *kid, int alg,
     }
 
     if (kid != NULL) {
-        return oidc_fail(err, 401, "BadAlgorithm", "the issuer's key \"%s\" "
+        return bk_err_set(err, 401, "BadAlgorithm", "the issuer's key \"%s\" "
                           "is not for %s", oidc_show(kid, show),
                           oidc_alg_name(alg));
     }
 
-    return oidc_fail(err, 401, "UnknownKey", "the token names no key (kid), "
+    return bk_err_set(err, 401, "UnknownKey", "the token names no key (kid), "
                       "and its issuer has %u for %s", fit,
                       oidc_alg_name(alg));
 }

@@ -57,14 +57,14 @@ oidc_jwt_parse(oidc_jwt_t *jwt, bk_str_t text, bk_err_t *err)
     }
 
     if (text.len > OIDC_TOKEN_MAX) {
-        return oidc_fail(err, 401, "TokenTooLong", "the token has %zu bytes;"
+        return bk_err_set(err, 401, "TokenTooLong", "the token has %zu bytes;"
                           " at most %d are read", text.len, OIDC_TOKEN_MAX);
     }
 
     n = (size_t) (dot - text.data);
 
     if (n > OIDC_HEAD_MAX) {
-        return oidc_fail(err, 401, "TokenTooLong", "the token's header has "
+        return bk_err_set(err, 401, "TokenTooLong", "the token's header has "
                           "%zu bytes; at most %d are read", n,
                           OIDC_HEAD_MAX);
     }
@@ -120,7 +120,7 @@ oidc_jwt_part(const char *s, size_t len, const char *what, char **text,
 
     if (n == SIZE_MAX) {
         free(buf);
-        return oidc_fail(err, 401, "TokenMalformed", "the token's %s is no "
+        return bk_err_set(err, 401, "TokenMalformed", "the token's %s is no "
                           "base64url", what);
     }
 
@@ -131,7 +131,7 @@ oidc_jwt_part(const char *s, size_t len, const char *what, char **text,
         json_decref(*json);
         *json = NULL;
         free(buf);
-        return oidc_fail(err, 401, "TokenMalformed", "the token's %s cannot "
+        return bk_err_set(err, 401, "TokenMalformed", "the token's %s cannot "
                           "be read: %s", what, why);
     }
 
@@ -217,7 +217,7 @@ oidc_jwt_alg(const oidc_jwt_t *jwt, unsigned algs, bk_err_t *err)
     alg = oidc_alg_number(name);
 
     if (alg < 0 || !(algs & (1u << alg))) {
-        return oidc_fail(err, 401, "BadAlgorithm", "the token is signed "
+        return bk_err_set(err, 401, "BadAlgorithm", "the token is signed "
                           "with %s; accepted: %s", json_is_string(name)
                           ? oidc_show(json_string_value(name), seen)
                           : "no algorithm",
@@ -227,7 +227,7 @@ oidc_jwt_alg(const oidc_jwt_t *jwt, unsigned algs, bk_err_t *err)
     if (json_object_get(jwt->head, "crit") != NULL
         || json_object_get(jwt->head, "b64") != NULL)
     {
-        return oidc_fail(err, 401, "TokenMalformed", "the token's header "
+        return bk_err_set(err, 401, "TokenMalformed", "the token's header "
                           "asks for extensions (crit, b64) that are not "
                           "supported");
     }
@@ -236,7 +236,7 @@ oidc_jwt_alg(const oidc_jwt_t *jwt, unsigned algs, bk_err_t *err)
         && (!json_is_string(kid) || json_string_length(kid) > OIDC_KID_MAX
             || strlen(json_string_value(kid)) != json_string_length(kid)))
     {
-        return oidc_fail(err, 401, "TokenMalformed", "the token's key id is "
+        return bk_err_set(err, 401, "TokenMalformed", "the token's key id is "
                           "no string of at most %d bytes", OIDC_KID_MAX);
     }
 
@@ -278,7 +278,7 @@ oidc_jwt_verify(const oidc_jwt_t *jwt, int alg, const oidc_key_t *key,
                            : (size_t) EVP_PKEY_get_size(key->pkey);
 
     if (len != want) {
-        return oidc_fail(err, 401, "BadSignature", "the token's signature "
+        return bk_err_set(err, 401, "BadSignature", "the token's signature "
                           "is no %s signature", oidc_alg_name(alg));
     }
 
@@ -289,7 +289,7 @@ oidc_jwt_verify(const oidc_jwt_t *jwt, int alg, const oidc_key_t *key,
     if (len == 0 || !oidc_digest_verify(jwt, alg, key,
                                         key->width != 0 ? der : sig, len))
     {
-        return oidc_fail(err, 401, "BadSignature", "the token's signature "
+        return bk_err_set(err, 401, "BadSignature", "the token's signature "
                           "is wrong");
     }
 

@@ -124,7 +124,7 @@ oidc_configure(void *ctx, const char *key, const char *value, bk_err_t *err)
         o->cache_max = strtoul(value, &end, 10);
 
         if (*end != '\0' || value[0] == '-' || o->cache_max > 1000000) {
-            return oidc_fail(err, 400, "BadOption", "tokenCache must be "
+            return bk_err_set(err, 400, "BadOption", "tokenCache must be "
                               "from 0 to 1000000");
         }
 
@@ -148,7 +148,7 @@ oidc_check(void *ctx, bk_err_t *err)
     oidc_file_t   f;
 
     if (o->path[0] != '/' || strlen(o->path) >= 4000) {
-        return oidc_fail(err, 400, "BadOption", "plugin oidc: the option "
+        return bk_err_set(err, 400, "BadOption", "plugin oidc: the option "
                           "\"file\" must be an absolute path");
     }
 
@@ -169,7 +169,7 @@ oidc_start(void *ctx, bk_err_t *err)
     oidc_file_t   f;
 
     if (oidc_watch(o) != 0) {
-        return oidc_fail(err, 500, "WatchFailed", "cannot watch the folder "
+        return bk_err_set(err, 500, "WatchFailed", "cannot watch the folder "
                           "of %.300s: %s", o->path, strerror(errno));
     }
 

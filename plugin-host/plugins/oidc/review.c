@@ -327,7 +327,7 @@ oidc_review_read(const oidc_review_conf_t *c, long status, const char *body,
         snprintf(what, sizeof(what), "HTTP status %ld", status);
         (void) oidc_review_unreachable(c, what, err);
         return status != 401 && status != 403 ? -1
-               : oidc_hint(err, "what %.150s holds must be good, and its "
+               : bk_err_hint(err, "what %.150s holds must be good, and its "
                              "owner may create tokenreviews (ClusterRole "
                              "system:auth-delegator)", c->token_file);
     }
@@ -344,7 +344,7 @@ oidc_review_read(const oidc_review_conf_t *c, long status, const char *body,
         rc = oidc_review_refused(c, st, token, err);
 
     } else if (!oidc_review_audience(c, st)) {
-        rc = oidc_fail(err, 401, "WrongAudience", "the token is not for %s%s",
+        rc = bk_err_set(err, 401, "WrongAudience", "the token is not for %s%s",
                         c->audiences[0], c->audiences_count > 1
                         ? " (or another of the list)" : "");
 
@@ -386,7 +386,7 @@ oidc_review_refused(const oidc_review_conf_t *c, const json_t *status,
         text = "it is not authenticated";
     }
 
-    return oidc_fail(err, 401, "TokenRefused", "%s does not take the token: "
+    return bk_err_set(err, 401, "TokenRefused", "%s does not take the token: "
                       "%.300s", c->name, text);
 }
 
@@ -456,9 +456,9 @@ static int
 oidc_review_unreachable(const oidc_review_conf_t *c, const char *what,
     bk_err_t *err)
 {
-    (void) oidc_fail(err, 503, "IssuerUnreachable", "%s (%.150s) cannot "
+    (void) bk_err_set(err, 503, "IssuerUnreachable", "%s (%.150s) cannot "
                       "review the token: %.250s", c->name, c->server, what);
 
-    return oidc_hint(err, "try again; if it goes on: can plugin-host reach "
+    return bk_err_hint(err, "try again; if it goes on: can plugin-host reach "
                        "this address?");
 }

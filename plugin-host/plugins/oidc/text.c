@@ -1,6 +1,5 @@
-/* Errors, durations and strings of others: see text.h. */
+/* Durations and strings of others: see text.h. */
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,61 +9,7 @@
 #define OIDC_CENTURY_MS  UINT64_C(3153600000000)
 
 
-static void oidc_clean(char *text);
 static int oidc_unit(const char **s, uint64_t *ms);
-
-
-int
-oidc_fail(bk_err_t *err, int code, const char *reason, const char *fmt, ...)
-{
-    va_list  args;
-
-    if (err == NULL) {
-        return -1;
-    }
-
-    memset(err, 0, sizeof(bk_err_t));
-    err->code = code;
-    snprintf(err->reason, sizeof(err->reason), "%s", reason);
-
-    va_start(args, fmt);
-    vsnprintf(err->text, sizeof(err->text), fmt, args);
-    va_end(args);
-
-    oidc_clean(err->text);
-
-    return -1;
-}
-
-
-int
-oidc_hint(bk_err_t *err, const char *fmt, ...)
-{
-    va_list  args;
-
-    if (err == NULL) {
-        return -1;
-    }
-
-    va_start(args, fmt);
-    vsnprintf(err->hint, sizeof(err->hint), fmt, args);
-    va_end(args);
-
-    oidc_clean(err->hint);
-
-    return -1;
-}
-
-
-static void
-oidc_clean(char *text)
-{
-    for ( /* void */ ; *text != '\0'; text++) {
-        if ((unsigned char) *text < 0x20 || *text == 0x7f) {
-            *text = ' ';
-        }
-    }
-}
 
 
 int

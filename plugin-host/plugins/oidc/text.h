@@ -1,16 +1,9 @@
-/* Errors and durations, as src/ has them: a plugin sees nothing of that. */
+/* Durations, and what strangers say, for messages. */
 
 #ifndef BK_OIDC_TEXT_H_INCLUDED
 #define BK_OIDC_TEXT_H_INCLUDED
 
-#include "bk_plugin.h"
-
-/* Fills *err (which may be NULL), without control bytes, and returns -1. */
-int oidc_fail(bk_err_t *err, int code, const char *reason, const char *fmt,
-    ...) __attribute__((format(printf, 4, 5)));
-/* Adds what to do next.  Returns -1 as well. */
-int oidc_hint(bk_err_t *err, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+#include "bk_err.h"
 
 /* "90s", "1h30m", "250ms", "7d"; -1: anything else, or above 100 years */
 int oidc_duration_parse(const char *s, uint64_t *ms);

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "bk_err.h"
 #include "bk_plugin.h"
 #include "bk_table.h"
 
@@ -128,8 +129,6 @@ typedef struct {
 void bk_process_stopped(bk_process_t *p);
 
 /* text.c */
-int bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
-    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 bk_str_t bk_str(const char *s);
 /* cuts at a UTF-8 boundary, blanks for control bytes */
 void bk_text_clean(char *dst, size_t size, const char *fmt, ...)

@@ -1,5 +1,5 @@
 /*
- * Errors, texts for people, and files that are written whole or not at all.
+ * Texts for people, and files that are written whole or not at all.
  */
 
 #include <errno.h>
@@ -11,29 +11,6 @@
 #include <unistd.h>
 
 #include "process.h"
-
-
-int
-bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
-    const char *fmt, ...)
-{
-    va_list  args;
-
-    if (err == NULL) {
-        return -1;
-    }
-
-    err->code = code;
-    (void) snprintf(err->reason, sizeof(err->reason), "%s", reason);
-    (void) snprintf(err->hint, sizeof(err->hint), "%s",
-                    hint == NULL ? "" : hint);
-
-    va_start(args, fmt);
-    (void) vsnprintf(err->text, sizeof(err->text), fmt, args);
-    va_end(args);
-
-    return -1;
-}
 
 
 bk_str_t

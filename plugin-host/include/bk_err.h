@@ -1,4 +1,9 @@
-/* Filling bk_err_t (bk_plugin.h): where an error is detected, once. */
+/*
+ * Filling bk_err_t (bk_plugin.h): where an error is detected, once.
+ *
+ * src/err.c, for the host and for plugins that the Makefile links it to
+ * (SHARED_name there).
+ */
 
 #ifndef BK_ERR_H_INCLUDED
 #define BK_ERR_H_INCLUDED
@@ -16,6 +21,10 @@ int bk_err_set(bk_err_t *err, int code, const char *reason,
 /* Adds what to do next.  Returns -1 as well. */
 int bk_err_hint(bk_err_t *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Both at once; hint may be NULL. */
+int bk_fail(bk_err_t *err, int code, const char *reason, const char *hint,
+    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 /* Puts "prefix: " before the text, e.g. the file that was being read. */
 int bk_err_prefix(bk_err_t *err, const char *fmt, ...)

@@ -10,15 +10,16 @@
 #include <string.h>
 
 #include "api.h"
+#include "api_text.h"
 #include "bk_err.h"
 #include "host.h"
-#include "log.h"
 
 
 typedef struct {
     bk_core_t      *core;
     json_t         *list;
     json_t         *used;       /* pools: how many connections */
+    bk_text_t       text;       /* workers, which may be very many */
     bk_api_view_t   view;
 } bk_api_walk_t;
 
@@ -33,7 +34,8 @@ static void bk_api_ready(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 static int bk_api_add_pool(const bk_pool_info_t *pool, void *data);
 static int bk_api_add_worker(const bk_worker_info_t *worker, void *data);
-static json_t *bk_api_percent(uint32_t permille);
+static void bk_api_bool(bk_text_t *t, const char *key, int value);
+static void bk_api_percent(bk_text_t *t, const char *key, uint32_t permille);
 
 
 static const struct {
@@ -189,9 +191,12 @@ bk_api_workers(bk_request_t *r, const bk_request_info_t *info, void *data)
     bk_api_view(&w.view, core, r);
 
     if (bk_api_filter(&w.view, r, buf, sizeof(buf), &pool) == 0) {
-        w.list = json_array();
         bk_model_worker_each(core->model, pool, bk_api_add_worker, &w);
-        bk_api_send(r, 200, w.list);
+        bk_text_room(&w.text, 4);
+        bk_text_put(&w.text, w.text.len == 0 ? "[]" : "]");
+        bk_httpd_reply(r, 200, "application/json",
+                       (bk_str_t) { w.text.data, w.text.len });
+        bk_text_free(&w.text);
     }
 
     bk_api_view_done(&w.view);
@@ -201,6 +206,9 @@ bk_api_workers(bk_request_t *r, const bk_request_info_t *info, void *data)
 static int
 bk_api_add_worker(const bk_worker_info_t *i, void *data)
 {
+    bk_text_t        *t;
+    const char       *state;
+    bk_model_t       *m;
     bk_api_walk_t    *w = data;
     bk_worker_use_t   use;
 
@@ -208,39 +216,62 @@ bk_api_add_worker(const bk_worker_info_t *i, void *data)
         return 0;
     }
 
+    t = &w->text;
+    m = w->core->model;
+    state = bk_worker_state_name(i->state);
+
     bk_reports_use(w->core->reports, i->pool, i->name, &use);
-    bk_model_worker_full(w->core->model, i->pool, i->name, &use.disk_permille,
+    bk_model_worker_full(m, i->pool, i->name, &use.disk_permille,
                          &use.inode_permille);
 
-    json_array_append_new(w->list,
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:i, s:b, s:b, s:i,"
-                  " s:i, s:o, s:o, s:o}",
-                  "name", bk_api_str(i->name), "pool", bk_api_str(i->pool),
-                  "endpoint", bk_api_str(i->endpoint),
-                  "tlsServerName", bk_api_str(i->tls_name),
-                  "arch", bk_api_str(i->arch),
-                  "state", bk_worker_state_name(i->state),
-                  "message", bk_api_str(i->message),
-                  "allocations", (int) i->allocations,
-                  "wanted", i->wanted,
-                  "drained", bk_model_worker_drained(w->core->model, i->pool,
-                                                     i->name),
-                  "connections", (int) use.connections,
-                  "builds", (int) use.builds,
-                  "lastUsedAt", bk_api_time(use.last_used_ms),
-                  "diskUsed", bk_api_percent(use.disk_permille),
-                  "inodesUsed", bk_api_percent(use.inode_permille)));
+    /* with each byte of its strings escaped */
+    bk_text_room(t, 1024 + 6 * (i->name.len + i->pool.len + i->endpoint.len
+                                + i->tls_name.len + i->arch.len
+                                + i->message.len));
+
+    bk_text_put(t, t->len == 0 ? "[{" : ",{");
+    bk_text_utf8(t, "\"name\":", i->name);
+    bk_text_utf8(t, ",\"pool\":", i->pool);
+    bk_text_utf8(t, ",\"endpoint\":", i->endpoint);
+    bk_text_utf8(t, ",\"tlsServerName\":", i->tls_name);
+    bk_text_utf8(t, ",\"arch\":", i->arch);
+    bk_text_str(t, ",\"state\":", (bk_str_t) { state, strlen(state) });
+    bk_text_utf8(t, ",\"message\":", i->message);
+    bk_text_int(t, ",\"allocations\":", i->allocations);
+    bk_api_bool(t, ",\"wanted\":", i->wanted);
+    bk_api_bool(t, ",\"drained\":",
+                bk_model_worker_drained(m, i->pool, i->name));
+    bk_text_int(t, ",\"connections\":", use.connections);
+    bk_text_int(t, ",\"builds\":", use.builds);
+    bk_text_time(t, ",\"lastUsedAt\":", use.last_used_ms);
+    bk_api_percent(t, ",\"diskUsed\":", use.disk_permille);
+    bk_api_percent(t, ",\"inodesUsed\":", use.inode_permille);
+    bk_text_put(t, "}");
 
     return 0;
 }
 
 
+static void
+bk_api_bool(bk_text_t *t, const char *key, int value)
+{
+    bk_text_put(t, key);
+    bk_text_put(t, value ? "true" : "false");
+}
+
+
 /* Rounded up: what is over a limit is shown so; null: nobody said. */
 
-static json_t *
-bk_api_percent(uint32_t permille)
+static void
+bk_api_percent(bk_text_t *t, const char *key, uint32_t permille)
 {
-    return permille == 0 ? json_null() : json_integer((permille + 9) / 10);
+    if (permille == 0) {
+        bk_text_put(t, key);
+        bk_text_put(t, "null");
+        return;
+    }
+
+    bk_text_int(t, key, (permille + 9) / 10);
 }
 
 
@@ -299,16 +330,6 @@ bk_api_ready(bk_request_t *r, const bk_request_info_t *info, void *data)
                 json_pack("{s:s, s:s, s:o}", "status",
                           ready ? "ok" : "not ready", "version", BK_VERSION,
                           "checks", checks));
-}
-
-
-json_t *
-bk_api_time(uint64_t ms)
-{
-    char  buf[32];
-
-    return ms == 0 ? json_null()
-                   : json_string(bk_log_time(ms, buf, sizeof(buf)));
 }
 
 

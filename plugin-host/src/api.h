@@ -11,7 +11,6 @@
 #include "host.h"
 
 
-json_t *bk_api_time(uint64_t ms);       /* null for 0 */
 json_t *bk_api_str(bk_str_t s);
 /* takes json */
 void bk_api_send(bk_request_t *r, int status, json_t *json);

@@ -2,8 +2,8 @@
  * GET /api/v1/allocations, and one of them where no plugin serves that.
  *
  * There may be 100,000: who asks gets them in parts, a few at each turn of the
- * loop, as fast as he reads.  The list holds what was there when he asked,
- * each as it is when it is written.
+ * loop, as fast as he reads.  The list holds what was there when he asked and
+ * is there still, each as it is when it is written.
  */
 
 #include <event2/event.h>
@@ -17,6 +17,7 @@
 
 
 #define BK_ALLOCS_PART   200            /* at a turn: less than 1 ms */
+#define BK_ALLOCS_LOOK   2000           /* with those that he does not see */
 #define BK_ALLOCS_AHEAD  (256 * 1024)   /* bytes that he has not read */
 #define BK_ALLOCS_LATER  5              /* ms until we look again */
 
@@ -25,19 +26,15 @@
     (1024 + 6 * (BK_TABLE_POOL_LEN + BK_TABLE_NAME_LEN + BK_TABLE_TEXT_LEN))
 
 
-typedef struct {
-    uint8_t  hash[BK_TABLE_HASH_LEN];
-} bk_allocs_hash_t;
-
 /* A list that is being written. */
 typedef struct {
     bk_core_t         *core;
     bk_request_t      *r;
     struct event      *turn;
-    bk_allocs_hash_t  *hashes;
-    size_t             n;
-    size_t             size;
-    size_t             next;
+    bk_alloc_walk_t    walk;
+    size_t             left;        /* of this part */
+    size_t             pool_len;
+    char               pool[BK_TABLE_POOL_LEN + 1];     /* empty: of all */
     bk_api_view_t      view;
     bk_text_t          text;
     unsigned           any:1;
@@ -55,11 +52,12 @@ typedef struct {
 
 static void bk_allocs_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
-static int bk_allocs_collect(const bk_alloc_info_t *a, void *data);
-static void bk_allocs_part(bk_allocs_t *l);
+static int bk_allocs_part(bk_allocs_t *l);
+static int bk_allocs_add(const bk_alloc_info_t *a, void *data);
 static void bk_allocs_put(bk_text_t *t, bk_core_t *core,
     const bk_alloc_info_t *a);
 static void bk_allocs_turn(evutil_socket_t fd, short what, void *data);
+static void bk_allocs_write(bk_allocs_t *l);
 static void bk_allocs_gone(bk_request_t *r, void *data);
 static void bk_allocs_free(bk_allocs_t *l);
 static void bk_alloc_one_http(bk_request_t *r, const bk_request_info_t *info,
@@ -108,10 +106,12 @@ bk_allocs_http(bk_request_t *r, const bk_request_info_t *info, void *data)
         return;
     }
 
-    bk_model_alloc_each(core->model, pool, bk_allocs_collect, l);
+    /* that of a pool which there is: it fits */
+    memcpy(l->pool, pool.len > 0 ? pool.data : "", pool.len);
+    l->pool_len = pool.len;
+    bk_model_walk_begin(core->model, &l->walk);
 
-    if (l->n <= BK_ALLOCS_PART) {
-        bk_allocs_part(l);
+    if (!bk_allocs_part(l)) {
         bk_httpd_reply(r, 200, "application/json",
                        (bk_str_t) { l->text.data, l->text.len });
         bk_allocs_free(l);
@@ -125,64 +125,49 @@ bk_allocs_http(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     bk_httpd_on_gone(r, bk_allocs_gone, l);
     bk_httpd_stream_begin(r, 200, "application/json");
-    event_active(l->turn, EV_TIMEOUT, 0);
+    bk_allocs_write(l);
 }
 
 
+/* 1: there is more. */
+
 static int
-bk_allocs_collect(const bk_alloc_info_t *a, void *data)
+bk_allocs_part(bk_allocs_t *l)
 {
-    bk_allocs_t  *l = data;
+    l->text.len = 0;
+    l->left = BK_ALLOCS_PART;
 
-    /* most callers see a few: only those who see all hold so much */
-    if (!bk_api_sees_alloc(&l->view, a)) {
-        return 0;
+    if (bk_model_walk(&l->walk, BK_ALLOCS_LOOK, bk_allocs_add, l)) {
+        return 1;
     }
 
-    if (l->n == l->size) {
-        l->size = 2 * l->size + BK_ALLOCS_PART;
-        l->hashes = realloc(l->hashes, l->size * sizeof(bk_allocs_hash_t));
-
-        if (l->hashes == NULL) {
-            abort();
-        }
-    }
-
-    memcpy(l->hashes[l->n++].hash, a->hash, BK_TABLE_HASH_LEN);
+    bk_text_room(&l->text, 4);
+    bk_text_put(&l->text, l->any ? "]" : "[]");
 
     return 0;
 }
 
 
-static void
-bk_allocs_part(bk_allocs_t *l)
+static int
+bk_allocs_add(const bk_alloc_info_t *a, void *data)
 {
-    size_t           end;
-    bk_alloc_info_t  a;
+    bk_allocs_t  *l = data;
 
-    l->text.len = 0;
-    end = l->n - l->next > BK_ALLOCS_PART ? l->next + BK_ALLOCS_PART : l->n;
-
-    for ( /* void */ ; l->next < end; l->next++) {
-        if (bk_model_alloc_find(l->core->model, l->hashes[l->next].hash, &a)
-            != 0
-            || !bk_api_sees_alloc(&l->view, &a))
-        {
-            continue;
-        }
-
-        bk_text_room(&l->text, 4);
-        bk_text_put(&l->text, l->any ? ",{" : "[{");
-        bk_allocs_put(&l->text, l->core, &a);
-        bk_text_put(&l->text, "}");
-        l->any = 1;
+    if ((l->pool_len > 0
+         && (a->pool.len != l->pool_len
+             || memcmp(a->pool.data, l->pool, l->pool_len) != 0))
+        || !bk_api_sees_alloc(&l->view, a))
+    {
+        return 0;
     }
 
     bk_text_room(&l->text, 4);
+    bk_text_put(&l->text, l->any ? ",{" : "[{");
+    bk_allocs_put(&l->text, l->core, a);
+    bk_text_put(&l->text, "}");
+    l->any = 1;
 
-    if (l->next == l->n) {
-        bk_text_put(&l->text, l->any ? "]" : "[]");
-    }
+    return --l->left == 0;
 }
 
 
@@ -215,9 +200,9 @@ bk_allocs_put(bk_text_t *t, bk_core_t *core, const bk_alloc_info_t *a)
 static void
 bk_allocs_turn(evutil_socket_t fd, short what, void *data)
 {
+    int              more;
     bk_allocs_t     *l = data;
     struct timeval   later = { 0, BK_ALLOCS_LATER * 1000 };
-    struct timeval   now = { 0, 0 };
 
     (void) fd;
     (void) what;
@@ -227,19 +212,27 @@ bk_allocs_turn(evutil_socket_t fd, short what, void *data)
         return;
     }
 
-    bk_allocs_part(l);
+    more = bk_allocs_part(l);
+    bk_allocs_write(l);
+
+    if (!more) {
+        bk_httpd_stream_end(l->r);
+        bk_allocs_free(l);
+    }
+}
+
+
+/* The part, and the next one at another turn. */
+
+static void
+bk_allocs_write(bk_allocs_t *l)
+{
+    struct timeval  now = { 0, 0 };
 
     /* there is room: BK_ALLOCS_AHEAD is far below what a stream takes */
     (void) bk_httpd_stream_write(l->r, (bk_str_t) { l->text.data,
                                                     l->text.len });
-
-    if (l->next < l->n) {
-        evtimer_add(l->turn, &now);
-        return;
-    }
-
-    bk_httpd_stream_end(l->r);
-    bk_allocs_free(l);
+    evtimer_add(l->turn, &now);
 }
 
 
@@ -260,8 +253,8 @@ bk_allocs_free(bk_allocs_t *l)
     }
 
     bk_api_view_done(&l->view);
+    bk_model_walk_end(&l->walk);
     bk_text_free(&l->text);
-    free(l->hashes);
     free(l);
 }
 

@@ -45,8 +45,6 @@ bk_text_int(bk_text_t *t, const char *key, uint64_t n)
 }
 
 
-/* As bk_api_time(). */
-
 void
 bk_text_time(bk_text_t *t, const char *key, uint64_t ms)
 {

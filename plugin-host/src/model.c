@@ -102,6 +102,10 @@ bk_model_free(bk_model_t **mp)
         free(n);
     }
 
+    while (m->walks != NULL) {
+        bk_model_walk_end(m->walks);
+    }
+
     HASH_ITER(hh, m->allocs, a, atmp) {
         HASH_DEL(m->allocs, a);
         bk_model_name_unref(&a->whose);

@@ -110,6 +110,25 @@ int bk_model_worker_each(bk_model_t *m, bk_str_t pool, bk_worker_pt fn,
 int bk_model_alloc_each(bk_model_t *m, bk_str_t pool, bk_alloc_pt fn,
     void *data);
 
+/*
+ * Over the allocations that are there now, in the order of their coming, a few
+ * at a time, while the model changes in between: those that are removed
+ * meanwhile are left out.  walk(): shows at most max of them, fewer if fn
+ * returns other than 0; 1: there are more.  fn must not change the model.
+ * end() may be called at any time after begin(), and more than once.
+ */
+typedef struct bk_alloc_walk_s  bk_alloc_walk_t;
+
+struct bk_alloc_walk_s {
+    bk_model_t         *model;      /* NULL: it is over */
+    bk_alloc_walk_t    *prev, *next;
+    struct bk_alloc_s  *at, *last;
+};
+
+void bk_model_walk_begin(bk_model_t *m, bk_alloc_walk_t *w);
+int bk_model_walk(bk_alloc_walk_t *w, size_t max, bk_alloc_pt fn, void *data);
+void bk_model_walk_end(bk_alloc_walk_t *w);
+
 void bk_model_stats(const bk_model_t *m, bk_model_stats_t *stats);
 
 /* How many of a pool are in each state; cheap for any number of them. */

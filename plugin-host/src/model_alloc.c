@@ -355,7 +355,7 @@ bk_model_alloc_remove(bk_model_t *m, bk_alloc_t *a)
     bk_model_alloc_detach(m, a);
     bk_table_alloc_remove(m->table, a->index);
     bk_model_note(m, NULL, NULL, a, a->state, 1);
-
+    bk_model_walk_aside(m, a);
     HASH_DEL(m->allocs, a);
     a->gone = 1;
     bk_model_alloc_unref(a);

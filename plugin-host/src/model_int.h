@@ -126,6 +126,7 @@ struct bk_model_s {
     bk_alloc_t       *allocs;       /* hash by SHA-256(token) */
     bk_alloc_t       *ended;        /* list, the oldest first */
     bk_name_t        *names;        /* hash by name */
+    bk_alloc_walk_t  *walks;        /* list of those that are not over */
     bk_owner_t       *owners;
     bk_heap_t         due;
     struct event     *due_timer;
@@ -186,6 +187,9 @@ char *bk_model_alloc_text(bk_str_t s);
 void bk_model_alloc_remove(bk_model_t *m, bk_alloc_t *a);
 void bk_model_alloc_unref(bk_alloc_t *a);
 void bk_model_alloc_info(const bk_alloc_t *a, bk_alloc_info_t *out);
+
+/* model_walk.c */
+void bk_model_walk_aside(bk_model_t *m, bk_alloc_t *a);
 
 /* model_name.c */
 void bk_model_name_unref(bk_name_t **name);

@@ -224,8 +224,10 @@ bk_request_cache_key(const bk_call_t *c, bk_str_t claims)
             target = "";
         }
 
+        /* when it is cut, then perhaps within a character */
         (void) snprintf(key, sizeof(key), "%s %s %s", repository, target,
                         c->arch);
+        bk_err_clean(key);
         copy = bk_strdup(key);
     }
 

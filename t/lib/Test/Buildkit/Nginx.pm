@@ -31,8 +31,9 @@ sub nginx_reload {
     my ($program) = grep { m{^/} && -x } $self->nginx_program,
         map { "$_/" . $self->nginx_program } split /:/, $ENV{PATH};
 
-    return ($program // die('no nginx'), '-p', "$self->{dir}/$name", '-c',
-        "$self->{dir}/$name.conf", '-s', 'reload');
+    return ('/usr/bin/env', "ASAN_OPTIONS=$ASAN", $program // die('no nginx'),
+        '-p', "$self->{dir}/$name", '-c', "$self->{dir}/$name.conf", '-s',
+        'reload');
 }
 
 

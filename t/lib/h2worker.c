@@ -274,7 +274,7 @@ h2_io(server_t *s, h2_conn_t *c)
 
             n = SSL_write(c->io.ssl, c->out + c->out_pos, (int) len);
             if (n <= 0) {
-                return server_wait(s, c, n);
+                return tls_again(s->epoll, c->io.ssl, n, c);
             }
 
             c->out_pos += (size_t) n;
@@ -292,7 +292,7 @@ h2_io(server_t *s, h2_conn_t *c)
 
         n = SSL_read(c->io.ssl, c->in, H2_BUFFER);
         if (n <= 0) {
-            return server_wait(s, c, n);
+            return tls_again(s->epoll, c->io.ssl, n, c);
         }
 
         c->in_len = (size_t) n;
@@ -314,7 +314,7 @@ h2_handle(server_t *s, void *conn)
         if (rc == 1) {
             c->io.established = 1;
 
-        } else if (server_wait(s, c, rc) == 0) {
+        } else if (tls_again(s->epoll, c->io.ssl, rc, c) == 0) {
             return;
         }
     }

@@ -57,7 +57,6 @@ static SSL_CTX *storm_context(const storm_t *s, const char *cert,
     const char *key);
 static void storm_begin(storm_t *s, storm_conn_t *c);
 static void storm_end(storm_t *s, storm_conn_t *c, const char *result);
-static int storm_again(storm_t *s, storm_conn_t *c, int rc);
 static void storm_handle(storm_t *s, storm_conn_t *c);
 static int storm_parse(storm_conn_t *c, char *result, size_t size);
 static void storm_status(const uint8_t *block, size_t len, char *result,
@@ -225,24 +224,6 @@ storm_end(storm_t *s, storm_conn_t *c, const char *result)
 }
 
 
-/* Returns 0 when the call is to be tried again later, else -1. */
-
-static int
-storm_again(storm_t *s, storm_conn_t *c, int rc)
-{
-    uint32_t  events;
-
-    events = tls_wants(c->ssl, rc);
-    if (events == 0) {
-        return -1;
-    }
-
-    tls_watch(s->epoll, EPOLL_CTL_MOD, c->fd, events, c);
-
-    return 0;
-}
-
-
 static void
 storm_handle(storm_t *s, storm_conn_t *c)
 {
@@ -256,7 +237,7 @@ storm_handle(storm_t *s, storm_conn_t *c)
     if (!c->established) {
         rc = SSL_do_handshake(c->ssl);
         if (rc != 1) {
-            if (storm_again(s, c, rc) != 0) {
+            if (tls_again(s->epoll, c->ssl, rc, c) != 0) {
                 storm_end(s, c, "failed");
             }
 
@@ -275,7 +256,7 @@ storm_handle(storm_t *s, storm_conn_t *c)
     for ( ;; ) {
         rc = SSL_read(c->ssl, c->in + c->len, (int) (STORM_BUFFER - c->len));
         if (rc <= 0) {
-            if (storm_again(s, c, rc) != 0) {
+            if (tls_again(s->epoll, c->ssl, rc, c) != 0) {
                 storm_end(s, c, "closed");
             }
 

@@ -127,4 +127,22 @@ tls_wants(SSL *ssl, int rc)
     }
 }
 
+
+/* Returns 0 when the call is to be tried again later, else -1. */
+
+static inline int
+tls_again(int epoll, SSL *ssl, int rc, void *data)
+{
+    uint32_t  events;
+
+    events = tls_wants(ssl, rc);
+    if (events == 0) {
+        return -1;
+    }
+
+    tls_watch(epoll, EPOLL_CTL_MOD, SSL_get_fd(ssl), events, data);
+
+    return 0;
+}
+
 #endif /* TLS_PEER_H_INCLUDED */

@@ -41,7 +41,6 @@ static int server_select_alpn(SSL *ssl, const unsigned char **out,
 static int server_listen(server_t *s);
 static void server_run(server_t *s) __attribute__((noreturn));
 static void *server_accept(server_t *s, size_t size);
-static int server_wait(server_t *s, void *conn, int rc);
 static void server_close(void *conn);
 
 
@@ -191,27 +190,6 @@ server_accept(server_t *s, size_t size)
     tls_watch(s->epoll, EPOLL_CTL_ADD, fd, EPOLLIN, c);
 
     return c;
-}
-
-
-/* Returns 0 when the call is to be tried again later, else -1. */
-
-static int
-server_wait(server_t *s, void *conn, int rc)
-{
-    uint32_t        events;
-    server_conn_t  *c;
-
-    c = conn;
-
-    events = tls_wants(c->ssl, rc);
-    if (events == 0) {
-        return -1;
-    }
-
-    tls_watch(s->epoll, EPOLL_CTL_MOD, c->fd, events, c);
-
-    return 0;
 }
 
 

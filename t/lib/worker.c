@@ -227,7 +227,7 @@ worker_flush(worker_t *w, worker_conn_t *c)
     while (c->pos < c->len) {
         n = SSL_write(c->io.ssl, c->buffer + c->pos, (int) (c->len - c->pos));
         if (n <= 0) {
-            return server_wait(&w->server, c, n);
+            return tls_again(w->server.epoll, c->io.ssl, n, c);
         }
 
         w->written += (unsigned long) n;
@@ -251,7 +251,7 @@ worker_read(worker_t *w, worker_conn_t *c)
 
     n = SSL_read(c->io.ssl, c->buffer + room, WORKER_BUFFER);
     if (n <= 0) {
-        return server_wait(&w->server, c, n);
+        return tls_again(w->server.epoll, c->io.ssl, n, c);
     }
 
     w->read += (unsigned long) n;
@@ -298,7 +298,7 @@ worker_handle(server_t *s, void *conn)
         if (rc == 1) {
             worker_established(w, c);
 
-        } else if (server_wait(s, c, rc) == 0) {
+        } else if (tls_again(s->epoll, c->io.ssl, rc, c) == 0) {
             return;
 
         } else {

@@ -1,8 +1,9 @@
 /*
  * A route table's writer for tests: reads commands from stdin, answers each
- * with one line, "ok ..." or "error ...".  End of input is "quit".
+ * with one line, "ok ..." or "error ...".  End of input is "quit".  A new
+ * table is being filled until "live".
  *
- *     tablectl PATH ALLOCATIONS WORKERS POOLS [building]
+ *     tablectl PATH ALLOCATIONS WORKERS POOLS
  *
  *     pool NAME [shared]
  *     worker POOL NAME ADDR:PORT|- TLSNAME|- STATE [message...]
@@ -124,8 +125,7 @@ main(int argc, char **argv)
     bk_table_opened_t  opened;
 
     if (argc < 5) {
-        fprintf(stderr, "usage: tablectl PATH ALLOCATIONS WORKERS POOLS "
-                "[building]\n");
+        fprintf(stderr, "usage: tablectl PATH ALLOCATIONS WORKERS POOLS\n");
         return 2;
     }
 
@@ -153,10 +153,6 @@ main(int argc, char **argv)
 
     bk_table_pool_each(ctl_table, ctl_pool_found, NULL);
     bk_table_worker_each(ctl_table, ctl_worker_found, NULL);
-
-    if (argc < 6) {
-        bk_table_live(ctl_table);
-    }
 
     setvbuf(stdout, NULL, _IOLBF, 0);
 

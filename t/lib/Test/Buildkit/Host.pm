@@ -44,7 +44,8 @@ sub table {
         $opts->{allocations} // 1000, $opts->{workers} // 64,
         $opts->{pools} // 16);
 
-    $pipe->cmd($_) for @commands;
+    # no reader may see a table that misses half of its rows
+    $pipe->cmd($_) for @commands, 'live';
 
     return $pipe;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
 # Rules in the configuration: what is wrong is an error with its place, what
-# can never match a warning of -t and of the log.
+# can never match, or matches anybody, a warning of -t and of the log.
 
 use strict;
 use warnings;
@@ -86,9 +86,24 @@ is($r->{rc}, 0, 'rules that can never match are no error');
 is(join('', sort split /^/, $r->{err}), <<'E', 'but a warning for each');
 buildkit-plugin-host: warning: the access rule dead can never match: rule first comes before it and matches all that it would
 buildkit-plugin-host: warning: the access rule never can never match: rule open comes before it and matches all that it would
+buildkit-plugin-host: warning: the access rule open has no match: it is for everybody with a valid token
 E
 like($r->{out}, qr/is good/, 'the configuration is good');
-is(check("  rules:\n  - {name: a}\n")->{err}, '', 'no warning without reason');
+
+# who is anybody
+my %open = (
+    '' => '', 'match: []' => '', 'untrusted: true' => '',
+    'sources: [github, unix, gitlab]' => ' of github or gitlab',
+    'sources: [' . join(', ', map { "github-$_" } 1 .. 20) . ']'
+        => ' of its sources',
+);
+for (sort keys %open) {
+    is(check("  rules:\n  - {name: a, $_}\n")->{err}, 'buildkit-plugin-host: '
+        . 'warning: the access rule a has no match: it is for everybody with a '
+        . "valid token$open{$_}\n", "a warning of a rule for anybody: $_");
+}
+is(check("  rules:\n  - {name: a, $_}\n")->{err}, '', "none where it is meant: $_")
+    for 'deny: true', 'sources: [unix]', 'match: [{claim: s, pattern: ".*"}]';
 
 my $h = $t->host(conf($dead));
 like($t->read($h->{proc}{log}),

@@ -55,10 +55,12 @@ void bk_access_keep(bk_access_t *a, bk_conf_t *conf);
 void bk_access_forget(void *memo);
 int bk_access_configured(const bk_access_t *a);
 
-/* Rules that can never match, and why; called under -t and at start. */
-typedef void (*bk_access_dead_pt)(const char *rule, const char *why,
+/* Rules that are likely a mistake, and what it is: they can never match, or
+ * are for anybody at all.  Called under -t, at start and on SIGHUP. */
+typedef void (*bk_access_doubt_pt)(const char *rule, const char *what,
     void *data);
-void bk_access_dead(const bk_access_t *a, bk_access_dead_pt fn, void *data);
+void bk_access_doubts(const bk_access_t *a, bk_access_doubt_pt fn,
+    void *data);
 
 /*
  * 0 and *d, or -1 with 403 Forbidden: which claims were seen (names and

@@ -1,6 +1,6 @@
 /*
- * What rules say, for people: GET /api/v1/explain, and rules that can never
- * match.  See access.h.
+ * What rules say, for people: GET /api/v1/explain, and rules that are likely a
+ * mistake.  See access.h.
  */
 
 #include <stdio.h>
@@ -16,8 +16,8 @@ static void bk_explain_grant(json_t *o, const bk_decision_t *d);
 static void bk_explain_one(const bk_access_t *a, const bk_rule_t *r,
     const bk_who_t *who, int verb, bk_str_t pool, const bk_rule_t **decides,
     int full, json_t *list);
-static void bk_dead_list(const bk_access_t *a, const bk_rules_t *rules,
-    bk_access_dead_pt fn, void *data);
+static void bk_doubts_list(const bk_access_t *a, const bk_rules_t *rules,
+    bk_access_doubt_pt fn, void *data);
 static const bk_rule_t *bk_dead_by(const bk_access_t *a,
     const bk_rules_t *rules, unsigned i);
 static const bk_rule_t *bk_dead_pool(const bk_access_t *a,
@@ -28,6 +28,7 @@ static int bk_cond_implied(const bk_access_t *a, const bk_cond_t *c,
     const bk_rule_t *other);
 static int bk_cond_covers(const bk_access_t *a, const bk_cond_t *c,
     const bk_cond_t *other);
+static int bk_rule_open(const bk_rule_t *r, char *buf, size_t size);
 static int bk_has(const char *const *list, unsigned n, const char *word);
 
 
@@ -167,23 +168,23 @@ bk_explain_one(const bk_access_t *a, const bk_rule_t *r, const bk_who_t *who,
 
 
 void
-bk_access_dead(const bk_access_t *a, bk_access_dead_pt fn, void *data)
+bk_access_doubts(const bk_access_t *a, bk_access_doubt_pt fn, void *data)
 {
     unsigned  i;
 
     for (i = 0; i < a->npools; i++) {
-        bk_dead_list(a, &a->pools[i], fn, data);
+        bk_doubts_list(a, &a->pools[i], fn, data);
     }
 
-    bk_dead_list(a, &a->general, fn, data);
+    bk_doubts_list(a, &a->general, fn, data);
 }
 
 
 static void
-bk_dead_list(const bk_access_t *a, const bk_rules_t *rules,
-    bk_access_dead_pt fn, void *data)
+bk_doubts_list(const bk_access_t *a, const bk_rules_t *rules,
+    bk_access_doubt_pt fn, void *data)
 {
-    char              why[160];
+    char              of[120], what[200];
     unsigned          i;
     const bk_rule_t  *by;
 
@@ -191,10 +192,18 @@ bk_dead_list(const bk_access_t *a, const bk_rules_t *rules,
         by = bk_dead_by(a, rules, i);
 
         if (by != NULL) {
-            snprintf(why, sizeof(why), "rule %s comes before it and matches "
-                     "all that it would", by->name);
-            fn(rules->rules[i].name, why, data);
+            snprintf(what, sizeof(what), "can never match: rule %s comes "
+                     "before it and matches all that it would", by->name);
+
+        } else if (bk_rule_open(&rules->rules[i], of, sizeof(of))) {
+            snprintf(what, sizeof(what), "has no match: it is for everybody "
+                     "with a valid token%s", of);
+
+        } else {
+            continue;
         }
+
+        fn(rules->rules[i].name, what, data);
     }
 }
 
@@ -333,6 +342,44 @@ bk_cond_covers(const bk_access_t *a, const bk_cond_t *c,
     }
 
     return 1;
+}
+
+
+/*
+ * Is it for anybody at all who has a token?  Says of which sources (" of a or
+ * b"); for peers of the unix socket alone is what the socket's mode says.
+ */
+
+static int
+bk_rule_open(const bk_rule_t *r, char *buf, size_t size)
+{
+    int       n;
+    size_t    used = 0;
+    unsigned  i;
+
+    buf[0] = '\0';
+
+    if (r->nconds > 0 || r->deny) {
+        return 0;
+    }
+
+    for (i = 0; i < r->nsources; i++) {
+        if (strcmp(r->sources[i], "unix") == 0) {
+            continue;
+        }
+
+        n = snprintf(buf + used, size - used, used ? " or %s" : " of %s",
+                     r->sources[i]);
+
+        if (n < 0 || (size_t) n >= size - used) {
+            snprintf(buf, size, " of its sources");
+            return 1;
+        }
+
+        used += (size_t) n;
+    }
+
+    return r->nsources == 0 || used > 0;
 }
 
 

@@ -11,6 +11,9 @@
 #include "log.h"
 
 
+static void bk_again_doubt(const char *rule, const char *what, void *out);
+
+
 void
 bk_again(bk_core_t *core)
 {
@@ -44,7 +47,7 @@ bk_again(bk_core_t *core)
     bk_access_free(&core->access);
     core->access = access;
     bk_access_keep(access, fresh);
-    bk_access_dead(access, bk_again_dead, NULL);
+    bk_again_doubts(access, NULL);
 
     if (core->ca != NULL) {
         bk_ca_look(core->ca);
@@ -53,13 +56,20 @@ bk_again(bk_core_t *core)
 
 
 void
-bk_again_dead(const char *rule, const char *why, void *data)
+bk_again_doubts(const bk_access_t *access, FILE *out)
 {
-    if (data != NULL) {
-        fprintf(stderr, "buildkit-plugin-host: warning: the access rule %s "
-                "can never match: %s\n", rule, why);
-        return;
-    }
+    bk_access_doubts(access, bk_again_doubt, out);
+}
 
-    bk_log(BK_LOG_WARN, "access", "rule %s can never match: %s", rule, why);
+
+static void
+bk_again_doubt(const char *rule, const char *what, void *out)
+{
+    if (out != NULL) {
+        fprintf(out, "buildkit-plugin-host: warning: the access rule %s %s\n",
+                rule, what);
+
+    } else {
+        bk_log(BK_LOG_WARN, "access", "rule %s %s", rule, what);
+    }
 }

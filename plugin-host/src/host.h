@@ -6,6 +6,8 @@
 #ifndef BK_HOST_H_INCLUDED
 #define BK_HOST_H_INCLUDED
 
+#include <stdio.h>
+
 #include "access.h"
 #include "audit.h"
 #include "ca.h"
@@ -63,10 +65,10 @@ int bk_host_http_allowed(bk_request_t *r, int verb, bk_str_t pool,
 void bk_host_audit(const bk_host_t *h, bk_request_t *r, const char *what,
     const char *outcome, bk_str_t members);
 
-/* again.c: reads the configuration again; and says that a rule can never
- * match: on stderr where data is set (-t), else in the log */
+/* again.c: reads the configuration again; and warns of rules that are likely
+ * a mistake, in the log where out is NULL */
 void bk_again(bk_core_t *core);
-void bk_again_dead(const char *rule, const char *why, void *data);
+void bk_again_doubts(const bk_access_t *access, FILE *out);
 
 /* system.c: one datagram to systemd, "READY=1", where it listens; and as many
  * descriptors as we may have, since each client that waits holds one */

@@ -102,7 +102,7 @@ main(int argc, char **argv)
         rc = 1;
 
     } else if (args.test) {
-        bk_access_dead(core.access, bk_again_dead, &args);
+        bk_again_doubts(core.access, stderr);
         printf("buildkit-plugin-host: %s is good\n", args.path);
         rc = 0;
 
@@ -246,7 +246,7 @@ bk_main_start(bk_core_t *core, bk_err_t *err)
         return -1;
     }
 
-    bk_access_dead(core->access, bk_again_dead, NULL);
+    bk_again_doubts(core->access, NULL);
     bk_gate_new(core);
 
     memset(&m, 0, sizeof(m));

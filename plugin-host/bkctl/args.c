@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bk_duration.h"
 #include "bkctl.h"
-#include "duration.h"
 
 
 /* as long as the tokens of our own allocator */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "duration.h"
+#include "bk_duration.h"
 #include "wait_int.h"
 
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bk_duration.h"
 #include "bkctl.h"
-#include "duration.h"
 
 
 #define BK_NODE_RELEASE_MS  5000

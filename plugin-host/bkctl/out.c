@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bk_duration.h"
 #include "bkctl.h"
-#include "duration.h"
 
 
 #define BK_CELL_MAX        120

@@ -19,8 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bk_duration.h"
 #include "bkctl.h"
-#include "duration.h"
 
 
 #define BK_SESSION_OUTPUT_MAX  8192

@@ -3,8 +3,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "bk_duration.h"
 #include "bkctl.h"
-#include "duration.h"
 
 
 uint64_t

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "duration.h"
+#include "bk_duration.h"
 #include "wait_int.h"
 
 

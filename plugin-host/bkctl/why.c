@@ -5,8 +5,8 @@
 
 #include <string.h>
 
+#include "bk_duration.h"
 #include "bkctl.h"
-#include "duration.h"
 
 
 void

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "access_int.h"
-#include "duration.h"
+#include "bk_duration.h"
 #include "bk_err.h"
 
 

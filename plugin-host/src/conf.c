@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bk_duration.h"
+#include "bk_err.h"
 #include "bk_table.h"
 #include "conf.h"
-#include "duration.h"
-#include "bk_err.h"
 #include "log.h"
 
 

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "conf.h"
-#include "duration.h"
+#include "bk_duration.h"
 #include "bk_err.h"
+#include "conf.h"
 
 
 #define BK_OPT               (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)

@@ -1,9 +1,9 @@
-/* Go-style durations: see duration.h. */
+/* Go-style durations: see bk_duration.h. */
 
 #include <stdio.h>
 #include <string.h>
 
-#include "duration.h"
+#include "bk_duration.h"
 
 
 #define BK_DURATION_MAX_LEN  32
@@ -13,8 +13,10 @@
 static const struct {
     const char  *name;
     size_t       len;
-    uint64_t     ms;
+    double       ms;
 } bk_duration_units[] = {       /* "ms" before "m" */
+    { "ns", 2, 1e-6 },
+    { "us", 2, 1e-3 },
     { "ms", 2, 1 },
     { "s", 1, 1000 },
     { "m", 1, 60000 },
@@ -80,7 +82,7 @@ bk_duration_parse(const char *s, size_t len, uint64_t *ms)
         }
 
         s += bk_duration_units[i].len;
-        total += value * (double) bk_duration_units[i].ms;
+        total += value * bk_duration_units[i].ms;
     }
 
     if (total > (double) BK_DURATION_MAX_MS) {

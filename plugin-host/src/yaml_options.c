@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "duration.h"
+#include "bk_duration.h"
 #include "bk_err.h"
 #include "yaml_int.h"
 

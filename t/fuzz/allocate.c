@@ -5,7 +5,8 @@
  *     plugin-host/plugins/allocator/renew.c
  *     plugin-host/plugins/allocator/request.c
  *     plugin-host/plugins/allocator/routes.c
- *     plugin-host/plugins/allocator/token.c plugin-host/src/err.c
+ *     plugin-host/plugins/allocator/token.c
+ *     plugin-host/src/duration.c plugin-host/src/err.c
  * FUZZ_CFLAGS: -Iplugin-host/plugins/allocator
  * FUZZ_LIBS: -ljansson -lcrypto
  */

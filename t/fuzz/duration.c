@@ -1,15 +1,13 @@
 /*
  * FUZZ_SOURCES: plugin-host/src/duration.c plugin-host/plugins/oidc/text.c
  * FUZZ_CFLAGS: -Iplugin-host/plugins
- * FUZZ_LIBS: -ljansson -lcrypto
+ * FUZZ_LIBS: -ljansson
  */
 
 /*
- * A duration, as the three parsers there are see it: the host's, the
- * allocator's (which knows "ns" and "us" too) and oidc's (whole numbers
- * only).  What two of them take means the same to both, and what is written
- * in the syntax that they share is taken by all or by none.  What is
- * formatted is read as what it was, by all of them.
+ * A duration: what is taken is within its limits, and means what its parts
+ * mean together.  What is formatted, by the host or by oidc, is read as what
+ * it was.
  */
 
 #include <assert.h>
@@ -17,27 +15,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* the host's has the same name, and other parameters */
-#define bk_duration_parse  bk_allocator_duration_parse
-#include "allocator/token.c"
-#undef bk_duration_parse
-
-#include "duration.h"
+#include "bk_duration.h"
 #include "oidc/text.h"
 
 
-#define FUZZ_DAY      UINT64_C(86400000)
-#define FUZZ_CENTURY  (FUZZ_DAY * 365 * 100)    /* of the plugins */
-#define FUZZ_LONGEST  (FUZZ_DAY * 366 * 100)    /* of the host */
-#define FUZZ_LEN      32                        /* the host takes no more */
-#define FUZZ_DIGITS   18                        /* nor the allocator */
+#define FUZZ_LONGEST  UINT64_C(3162240000000)   /* 100 years of 366 days */
+#define FUZZ_LEN      32                        /* no more is taken */
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void fuzz_text(const uint8_t *data, size_t size);
-static int fuzz_host(const char *s, uint64_t *ms);
-static int fuzz_shared(const char *s);
+static void fuzz_text(const char *s, size_t size);
+static int fuzz_parse(const char *s, size_t size, uint64_t *ms);
 static void fuzz_format(uint64_t ms, size_t size);
 static void fuzz_same(const char *s, uint64_t ms);
 
@@ -51,7 +40,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
 
-    fuzz_text(data, size);
+    fuzz_text((const char *) data, size);
 
     if (size >= 9) {
         memcpy(&ms, data, sizeof(ms));
@@ -63,97 +52,56 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 
 static void
-fuzz_text(const uint8_t *data, size_t size)
+fuzz_text(const char *s, size_t size)
 {
-    int       host, allocator, oidc;
-    char     *s;
+    int       all, first, rest;
+    size_t    n;
     uint64_t  a, b, c;
 
-    s = malloc(size + 1);
-    assert(s != NULL);
-    memcpy(s, data, size);
-    s[size] = '\0';
+    all = fuzz_parse(s, size, &a);
+    assert(all == 0 || all == -1);
 
-    a = b = c = 0;
-    host = fuzz_host(s, &a);
-    allocator = bk_allocator_duration_parse(s, &b);
-    oidc = oidc_duration_parse(s, &c);
-
-    assert(host == 0 || host == -1);
-    assert(host == -1 || (a <= FUZZ_LONGEST && strlen(s) <= FUZZ_LEN));
-    assert(allocator == -1 || b <= FUZZ_CENTURY);
-    assert(oidc == -1 || c <= FUZZ_CENTURY);
-
-    if (strchr(s, '.') == NULL) {
-        assert(host != 0 || allocator != 0 || a == b
-               || strpbrk(s, "nu") != NULL);
-        assert(allocator != 0 || oidc != 0 || b == c);
-
-    } else {
-        /* one rounds, one cuts */
-        assert(host != 0 || allocator != 0 || (a >= b && a - b <= 1));
-        assert(oidc == -1);
-    }
-
-    assert(host != 0 || oidc != 0 || a == c);
-
-    if (fuzz_shared(s)) {
-        assert(host != 0 || a > FUZZ_CENTURY
-               || (allocator == 0 && (oidc == 0 || strchr(s, '.') != NULL)));
-        assert(host == 0 || (allocator == -1 && oidc == -1));
-    }
-
-    if (host == 0) {
+    if (all == 0) {
+        assert(a <= FUZZ_LONGEST && size > 0 && size <= FUZZ_LEN);
         fuzz_format(a, FUZZ_LEN);
     }
 
-    free(s);
+    /* cut in two where a part ends: each half is rounded */
+    for (n = 1; n < size && size <= FUZZ_LEN; n++) {
+        if (strchr("smhd", s[n - 1]) == NULL || s[n] < '0' || s[n] > '9') {
+            continue;
+        }
+
+        first = fuzz_parse(s, n, &b);
+        rest = fuzz_parse(s + n, size - n, &c);
+
+        if (all == 0) {
+            assert(first == 0 && rest == 0 && a <= b + c + 1 && b + c <= a + 1);
+
+        } else {
+            assert(first == -1 || rest == -1 || b + c + 1 > FUZZ_LONGEST
+                   || (size - n == 1 && s[n] == '0'));
+        }
+    }
 }
 
 
 /* It takes a length: there is nothing behind it. */
 
 static int
-fuzz_host(const char *s, uint64_t *ms)
+fuzz_parse(const char *s, size_t size, uint64_t *ms)
 {
-    int      rc;
-    char    *copy;
-    size_t   len;
+    int    rc;
+    char  *copy;
 
-    len = strlen(s);
-    copy = malloc(len + (len == 0));
+    copy = malloc(size + (size == 0));
     assert(copy != NULL);
-    memcpy(copy, s, len);
+    memcpy(copy, s, size);
 
-    rc = bk_duration_parse(copy, len, ms);
+    rc = bk_duration_parse(copy, size, ms);
     free(copy);
 
     return rc;
-}
-
-
-/* Short enough for all, and neither "ns", "us" nor a point at the end. */
-
-static int
-fuzz_shared(const char *s)
-{
-    size_t  n;
-
-    if (strlen(s) > FUZZ_LEN || strpbrk(s, "nu") != NULL) {
-        return 0;
-    }
-
-    while (*s != '\0') {
-        n = strspn(s, "0123456789.");
-
-        if (n > FUZZ_DIGITS || (n > 0 && s[n - 1] == '.')) {
-            return 0;
-        }
-
-        s += n > 0 ? n : 1;
-    }
-
-    return 1;
 }
 
 
@@ -172,11 +120,11 @@ fuzz_format(uint64_t ms, size_t size)
     assert(oidc_duration(ms, text) == text);
     assert(memchr(text, '\0', sizeof(text)) != NULL);
 
-    if (ms <= FUZZ_CENTURY) {
+    if (ms <= FUZZ_LONGEST) {
         fuzz_same(text, ms > 0 && ms < 1000 ? 1000 : ms / 1000 * 1000);
     }
 
-    if (ms <= FUZZ_CENTURY && size >= FUZZ_LEN) {
+    if (ms <= FUZZ_LONGEST && size >= FUZZ_LEN) {
         fuzz_same(buf, ms < 1000 ? ms : ms / 1000 * 1000);
     }
 
@@ -189,7 +137,5 @@ fuzz_same(const char *s, uint64_t ms)
 {
     uint64_t  read;
 
-    assert(fuzz_host(s, &read) == 0 && read == ms);
-    assert(bk_allocator_duration_parse(s, &read) == 0 && read == ms);
-    assert(oidc_duration_parse(s, &read) == 0 && read == ms);
+    assert(fuzz_parse(s, strlen(s), &read) == 0 && read == ms);
 }

@@ -70,30 +70,18 @@ durations(void)
 {
     char      buf[OIDC_DURATION];
     unsigned  i;
-    uint64_t  ms;
 
     static const struct {
-        const char  *text;
         uint64_t     ms;
-        const char  *again;
-    } good[] = {
-        { "0", 0, "0s" }, { "0s", 0, "0s" }, { "1ms", 1, "1s" },
-        { "90s", 90000, "1m30s" }, { "1h30m", 5400000, "1h30m" },
-        { "7d", 604800000, "7d" }, { "36500d", 3153600000000, "36500d" }
-    };
-    static const char *const  bad[] = {
-        "", "1", "s", "-1s", "1.5h", "1s ", " 1s", "1y", "36501d",
-        "99999999999999999999s", "36500d1ms"
+        const char  *text;
+    } cases[] = {
+        { 0, "0s" }, { 1, "1s" }, { 90000, "1m30s" }, { 5400000, "1h30m" },
+        { 604800000, "7d" }, { 3153600000000, "36500d" }
     };
 
-    for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        ok(oidc_duration_parse(good[i].text, &ms) == 0 && ms == good[i].ms
-           && strcmp(oidc_duration(ms, buf), good[i].again) == 0,
-           good[i].text);
-    }
-
-    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ok(oidc_duration_parse(bad[i], &ms) == -1, "no duration");
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ok(strcmp(oidc_duration(cases[i].ms, buf), cases[i].text) == 0,
+           cases[i].text);
     }
 
     ok(strlen(oidc_duration(UINT64_MAX, buf)) < OIDC_DURATION, "the longest");

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "allocator.h"
+#include "bk_duration.h"
 
 
 #define BK_JSON_BODY_MAX   65536
@@ -226,7 +227,7 @@ bk_json_duration(json_t *root, const char *key, uint64_t *ms, bk_err_t *err)
         return rc;
     }
 
-    if (bk_duration_parse(text, ms) != 0) {
+    if (bk_duration_parse(text, strlen(text), ms) != 0) {
         return bk_fail(err, 400, "BadDuration", "write it like 90s or 1h30m",
                        "\"%s\" is not a duration", key);
     }

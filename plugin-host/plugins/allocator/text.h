@@ -43,7 +43,6 @@ char *bk_token_id(const uint8_t *hash, char id[BK_ID_LEN + 1]);
 int bk_token_prefix(const char *id, uint8_t prefix[BK_ID_LEN / 2]);
 void bk_wipe(void *data, size_t len);
 char *bk_time_format(uint64_t ms, char *buf, size_t size);
-int bk_duration_parse(const char *s, uint64_t *ms);
 const char *bk_state_name(int state);
 const char *bk_worker_state(int state);
 bk_str_t bk_str(const char *s);

@@ -1,5 +1,5 @@
 /*
- * Tokens, their hashes and ids; times and durations as the API writes them.
+ * Tokens, their hashes and ids; times as the API writes them.
  *
  * A token is 32 bytes in base64url: the HMAC of a random nonce, so that it
  * can be made once more for a caller who did not get its answer.  It exists
@@ -9,7 +9,6 @@
  */
 
 #include <assert.h>
-#include <math.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -174,76 +173,6 @@ bk_time_format(uint64_t ms, char *buf, size_t size)
     }
 
     return buf;
-}
-
-
-/* Go's syntax: decimal numbers, each with its unit; "d" is ours. */
-
-int
-bk_duration_parse(const char *s, uint64_t *ms)
-{
-    char    *end;
-    size_t   i, digits;
-    double   n, total;
-
-    static const struct {
-        const char  *name;
-        double       ms;
-    } units[] = {
-        { "ns", 1e-6 }, { "us", 1e-3 }, { "ms", 1 }, { "s", 1e3 },
-        { "m", 6e4 }, { "h", 3.6e6 }, { "d", 8.64e7 }
-    };
-
-    if (strcmp(s, "0") == 0) {
-        *ms = 0;
-        return 0;
-    }
-
-    total = 0;
-
-    if (*s == '\0') {
-        return -1;
-    }
-
-    while (*s != '\0') {
-        digits = strspn(s, "0123456789.");
-
-        /* strtod() also knows signs, exponents and hexadecimal */
-        if (digits == 0 || digits > 18 || *s == '.') {
-            return -1;
-        }
-
-        n = strtod(s, &end);
-
-        if (end != s + digits) {
-            return -1;
-        }
-
-        s = end;
-        digits = strcspn(s, "0123456789.");
-
-        for (i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-            if (strlen(units[i].name) == digits
-                && strncmp(units[i].name, s, digits) == 0)
-            {
-                break;
-            }
-        }
-
-        if (i == sizeof(units) / sizeof(units[0])) {
-            return -1;
-        }
-
-        total += n * units[i].ms;
-        s += digits;
-
-        if (!isfinite(total) || total > 8.64e7 * 365 * 100) {
-            return -1;
-        }
-    }
-
-    *ms = (uint64_t) total;
-    return 0;
 }
 
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bk_duration.h"
 #include "file_int.h"
 #include "jwt.h"
 
@@ -354,7 +355,7 @@ oidc_check_duration(oidc_file_t *f, const char *at, const char *s,
         return 0;
     }
 
-    if (oidc_duration_parse(s, ms) != 0) {
+    if (bk_duration_parse(s, strlen(s), ms) != 0) {
         return bk_yaml_err(f->yaml, err, at, "must be a duration like 90s or "
                            "1h30m");
     }

@@ -5,9 +5,7 @@
 
 #include "bk_err.h"
 
-/* "90s", "1h30m", "250ms", "7d"; -1: anything else, or above 100 years */
-int oidc_duration_parse(const char *s, uint64_t *ms);
-/* In whole seconds, at least one unless it is 0: "5m", "1h30m". */
+/* In whole seconds, at least one unless it is 0: "5m", "1h30m", "7d". */
 #define OIDC_DURATION  32
 char *oidc_duration(uint64_t ms, char buf[OIDC_DURATION]);
 

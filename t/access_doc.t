@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 10;
+plan tests => 11;
 
 my $t = Test::Buildkit->new;
 my $doc = $t->read($t->root . '/plugin-host/doc/access.md');
@@ -42,6 +42,12 @@ my %limit = $limits =~ /#define BK_ACCESS_(\w+)_MAX +(\d+)/g;
 is("$limit{STEPS} $limit{SUBJECT} $limit{ELEMENTS}", '10000 4096 256',
     'the limits');
 like($doc, qr/10,000 steps, values of 4 KiB, lists of 256/, 'are those of the doc');
+
+my $lines = $t->read($t->root . '/plugin-host/src/gate_int.h');
+my %lines = $lines =~ /#define BK_GATE_(\w+) +(\d+)/g;
+my ($each, $all) = $doc =~ /at most (\d+) refusals a second.*together (\d+)/;
+is("$each $all", "$lines{REFUSED} " . $lines{REFUSED} * $lines{CALLERS},
+    'and those of refusals in the audit log');
 
 # the shipped configuration, with its comments taken away
 my $shipped = $t->read($t->root . '/conf/plugin-host.yaml');

@@ -39,6 +39,11 @@ bk_gate_new(bk_core_t *core)
 
     g->core = core;
     g->peers = bk_peers_new();
+    g->second = evtimer_new(core->base, bk_gate_second, g);
+    if (g->second == NULL) {
+        abort();
+    }
+
     core->gate = g;
 
     bk_httpd_gate(core->httpd, bk_gate_ask, g);
@@ -56,6 +61,8 @@ bk_gate_free(bk_core_t *core)
     }
 
     core->gate = NULL;
+    bk_gate_second(-1, 0, g);
+    event_free(g->second);
 
     HASH_ITER(hh, g->rules, rule, next) {
         HASH_DEL(g->rules, rule);
@@ -257,9 +264,12 @@ bk_gate_allowed(bk_request_t *r, int verb, bk_str_t pool, bk_decision_t *d,
 
     if (rc != 0 && g->core->audit != NULL) {
         c->audited = 1;
-        line = bk_gate_line(c, r, bk_verb_name(verb), "refused");
-        json_object_set_new(line, "reason", json_string("Forbidden"));
-        bk_audit_write(g->core->audit, line);
+        line = bk_gate_refused(c, bk_verb_name(verb), "refused");
+
+        if (line != NULL) {
+            json_object_set_new(line, "reason", json_string("Forbidden"));
+            bk_audit_write(g->core->audit, line);
+        }
     }
 
     return rc;

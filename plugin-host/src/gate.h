@@ -47,6 +47,7 @@ typedef struct {
     uint64_t  unknown;          /* 401 */
     uint64_t  failed;           /* 503 and the like: nobody could say */
     uint64_t  gone;             /* client went away meanwhile */
+    uint64_t  left_out;         /* refusals without a line of their own */
 } bk_gate_stats_t;
 
 void bk_gate_stats(const bk_gate_t *g, bk_gate_stats_t *stats);

@@ -1,6 +1,7 @@
 /*
  * Lines of the audit log: what the gate refused, what handlers say, and what
- * changed something although its handler said nothing.  See gate.h.
+ * changed something although its handler said nothing.  Who is refused again
+ * and again cannot fill the disk with it.  See gate.h.
  */
 
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #define BK_GATE_MEMBERS_MAX  16384
 
 
+static const char *bk_gate_known_by(const bk_caller_t *c, size_t *len);
 static void bk_gate_line_str(json_t *line, const char *key,
     const char *value);
 
@@ -25,7 +27,7 @@ bk_gate_answered(void *caller, int status, const char *reason)
 {
     int           refused = status == 401 || status == 403;
     json_t       *line;
-    const char   *method;
+    const char   *method, *what;
     bk_caller_t  *c = caller;
 
     method = bk_httpd_method(c->request);
@@ -37,14 +39,96 @@ bk_gate_answered(void *caller, int status, const char *reason)
         return;
     }
 
-    line = bk_gate_line(c, c->request,
-                        c->verb == BK_VERB_ANY ? "ask"
-                                               : bk_verb_name(c->verb),
-                        status < 400 ? "done" : refused ? "refused"
-                                                        : "failed");
+    what = c->verb == BK_VERB_ANY ? "ask" : bk_verb_name(c->verb);
+
+    if (refused || c->who == NULL) {
+        line = bk_gate_refused(c, what, refused ? "refused" : "failed");
+
+        if (line == NULL) {
+            return;
+        }
+
+    } else {
+        line = bk_gate_line(c, c->request, what,
+                            status < 400 ? "done" : "failed");
+    }
+
     json_object_set_new(line, "status", json_integer(status));
     bk_gate_line_str(line, "reason", reason);
     bk_audit_write(c->gate->core->audit, line);
+}
+
+
+json_t *
+bk_gate_refused(bk_caller_t *c, const char *what, const char *outcome)
+{
+    size_t           len;
+    unsigned         hash;
+    bk_gate_t       *g = c->gate;
+    const char      *key;
+    struct timeval   tv = { 1, 0 };
+
+    key = bk_gate_known_by(c, &len);
+    HASH_VALUE(key, len, hash);
+    hash %= BK_GATE_CALLERS;
+
+    if (!evtimer_pending(g->second, NULL) && evtimer_add(g->second, &tv) != 0) {
+        abort();
+    }
+
+    if (g->refused[hash] == BK_GATE_REFUSED) {
+        g->left_out++;
+        return NULL;
+    }
+
+    g->refused[hash]++;
+
+    return bk_gate_line(c, c->request, what, outcome);
+}
+
+
+/* A name; or an address without its port, which is new each time. */
+
+static const char *
+bk_gate_known_by(const bk_caller_t *c, size_t *len)
+{
+    const char  *key, *port;
+
+    key = c->who != NULL ? c->who->name : bk_httpd_forwarded(c->request);
+
+    if (key != NULL) {
+        *len = strlen(key);
+        return key;
+    }
+
+    key = bk_httpd_client(c->request);
+    port = strrchr(key, ':');
+    *len = port != NULL ? (size_t) (port - key) : strlen(key);
+
+    return key;
+}
+
+
+/* It is over; or the gate is. */
+
+void
+bk_gate_second(evutil_socket_t fd, short what, void *gate)
+{
+    json_t     *line;
+    bk_gate_t  *g = gate;
+
+    (void) fd;
+    (void) what;
+
+    if (g->left_out > 0) {
+        line = bk_gate_line(NULL, NULL, "ask", "refused");
+        json_object_set_new(line, "leftOut", json_integer(g->left_out));
+        bk_audit_write(g->core->audit, line);
+    }
+
+    g->stats.left_out += g->left_out;
+    g->left_out = 0;
+    memset(g->refused, 0, sizeof(g->refused));
 }
 
 

@@ -29,7 +29,7 @@ void
 bk_stats_access(bk_core_t *core, bk_stat_pt fn, void *data)
 {
     uint64_t          written, lost;
-    bk_gate_stats_t   s;
+    bk_gate_stats_t   s = { 0 };
     bk_access_out_t   out = { fn, data, 0 };
 
     if (core->gate != NULL) {
@@ -51,6 +51,8 @@ bk_stats_access(bk_core_t *core, bk_stat_pt fn, void *data)
                         "outcome=\"written\"", written);
         bk_stats_number(&out, "audit_lines_total", "", "outcome=\"lost\"",
                         lost);
+        bk_stats_number(&out, "audit_lines_total", "",
+                        "outcome=\"left_out\"", s.left_out);
     }
 
     for (out.part = 0; out.part < 3; out.part++) {

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -34,6 +35,7 @@ static int bk_cert_issuer(X509 *cert, X509 *ca);
 static int bk_cert_san(X509 *cert, bk_str_t names, bk_err_t *err);
 static int bk_cert_san_one(GENERAL_NAMES *list, const char *name);
 static int bk_cert_sign(X509 *cert, EVP_PKEY *key);
+static int bk_cert_curve_ok(const EVP_PKEY *key);
 
 
 EVP_PKEY *
@@ -264,7 +266,7 @@ bk_ca_key_ok(const EVP_PKEY *key)
     switch (EVP_PKEY_get_base_id(key)) {
 
     case EVP_PKEY_EC:
-        return bits == 256 || bits == 384;
+        return bk_cert_curve_ok(key);
 
     case EVP_PKEY_RSA:
         return bits >= 2048 && bits <= 4096;
@@ -275,6 +277,27 @@ bk_ca_key_ok(const EVP_PKEY *key)
     default:
         return 0;
     }
+}
+
+
+/* Other curves have as many bits: no TLS of ours does those, and one may be
+ * of somebody's own making. */
+
+static int
+bk_cert_curve_ok(const EVP_PKEY *key)
+{
+    int     ok;
+    char    name[32];
+    size_t  len;
+
+    ok = EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, name,
+                                        sizeof(name), &len)
+         == 1
+         && (strcmp(name, "prime256v1") == 0
+             || strcmp(name, "secp384r1") == 0);
+    ERR_clear_error();
+
+    return ok;
 }
 
 

@@ -61,6 +61,17 @@ compare(const char *name, EVP_PKEY *key)
 }
 
 
+static void
+allowed(const char *name, EVP_PKEY *key, int want)
+{
+    char  what[80];
+
+    snprintf(what, sizeof(what), "%s: %s", name, want ? "taken" : "not taken");
+    ok(key != NULL && bk_ca_key_ok(key) == want, what);
+    EVP_PKEY_free(key);
+}
+
+
 int
 main(void)
 {
@@ -78,6 +89,14 @@ main(void)
     EVP_PKEY_set_utf8_string_param(key,
         OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "compressed");
     compare("P-256, compressed", key);
+
+    /* of callers and issuers */
+    allowed("P-256", EVP_EC_gen("P-256"), 1);
+    allowed("P-384", EVP_EC_gen("P-384"), 1);
+    allowed("P-521", EVP_EC_gen("P-521"), 0);
+    allowed("secp256k1", EVP_EC_gen("secp256k1"), 0);
+    allowed("brainpoolP384r1", EVP_EC_gen("brainpoolP384r1"), 0);
+    allowed("RSA of 1024", EVP_RSA_gen(1024), 0);
 
     /* numbers with leading zeroes are one in 256 */
     for (bad = i = 0; i < 1000; i++) {

@@ -10,7 +10,7 @@ use lib "$FindBin::Bin/lib";
 use Access;
 use Test::Buildkit;
 
-plan tests => 33;
+plan tests => 34;
 
 my $t = Test::Buildkit->new;
 my $h = Access::host($t, <<'E');
@@ -69,8 +69,10 @@ is_deeply(names(get(eve => \%two, 'allocations'), 'id'), [$other],
 is(get(eve => \%two, "allocations/$other")->{status}, 200, 'each');
 is(get(eve => \%two, "allocations/$anns")->{status}, 404,
     'and none of another pool');
-is_deeply([sort @{names(get(ann => \%two, 'allocations'), 'id')}],
+is_deeply([sort @{names(get(ann => { %one, %two }, 'allocations'), 'id')}],
     [$anns, $other], 'ann would see hers as well');
+is_deeply(names(get(ann => \%two, 'allocations'), 'id'), [$other],
+    'but not where no rule gives her one: that of a job of hers is no other\'s');
 
 # a filter by a pool that one does not see is one by a pool that is not there
 for my $what (qw(workers allocations sessions)) {

@@ -493,11 +493,13 @@ struct bk_host_s {
 
     /*
      * Whose an allocation is, for the host's lists: the name of an identity;
-     * empty: nobody's.  After alloc_put(); -1: there is no such allocation,
-     * or it is another plugin's.
+     * empty: nobody's.  untrusted: as the rule's decision says; others of
+     * that name see it only where a rule would give them such a one.  After
+     * alloc_put(); -1: there is no such allocation, or it is another
+     * plugin's.
      */
     int (*alloc_owner)(const bk_host_t *h, const uint8_t *hash,
-        bk_str_t name);
+        bk_str_t name, int untrusted);
 
     /* minor 4 and later: add here, never above */
 };

@@ -18,7 +18,7 @@ void bk_api_send(bk_request_t *r, int status, json_t *json);
 /*
  * api_view.c: what the caller may see.  A pool: where a rule lets him list, or
  * get a worker; all in it: where one lets him list.  His own allocations
- * always.  What he may not see is not there: 404, never 403.
+ * always, but for trusted ones of his name where he would get none.  What he may not see is not there: 404, never 403.
  */
 typedef struct {
     bk_core_t       *core;

@@ -181,7 +181,7 @@ bk_allocs_put(bk_text_t *t, bk_core_t *core, const bk_alloc_info_t *a)
 
     bk_api_id(a, id);
     state = bk_alloc_state_name(a->state);
-    whose = bk_model_alloc_whose(core->model, a->hash);
+    whose = bk_model_alloc_whose(core->model, a->hash, NULL);
 
     bk_text_room(t, BK_ALLOCS_ROOM + 6 * strlen(whose));
     bk_text_str(t, "\"id\":", (bk_str_t) { id, BK_API_ID_LEN });

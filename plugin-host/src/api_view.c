@@ -11,10 +11,12 @@
 #include "gate.h"
 
 
-#define BK_VIEW_POOL  1
-#define BK_VIEW_ALL   2
+#define BK_VIEW_POOL     1
+#define BK_VIEW_ALL      2
+#define BK_VIEW_TRUSTED  4      /* he would get such allocations himself */
 
 
+static int bk_api_view_own(bk_api_view_t *v, const bk_alloc_info_t *a);
 static int bk_api_view_pool(bk_api_view_t *v, bk_str_t pool);
 static int bk_api_view_mine(const bk_alloc_info_t *a, void *data);
 
@@ -49,17 +51,32 @@ bk_api_sees_pool(bk_api_view_t *v, bk_str_t pool)
 int
 bk_api_sees_all(bk_api_view_t *v, bk_str_t pool)
 {
-    return bk_api_view_pool(v, pool) == BK_VIEW_ALL;
+    return bk_api_view_pool(v, pool) & BK_VIEW_ALL;
 }
 
 
 int
 bk_api_sees_alloc(bk_api_view_t *v, const bk_alloc_info_t *a)
 {
-    return bk_api_sees_all(v, a->pool)
-           || strcmp(bk_model_alloc_whose(v->core->model, a->hash),
-                     v->who->name)
-              == 0;
+    return bk_api_sees_all(v, a->pool) || bk_api_view_own(v, a);
+}
+
+
+/*
+ * A name may be that of trusted jobs and of a fork's: what the former have is
+ * for those whom a rule would give such a one.
+ */
+
+static int
+bk_api_view_own(bk_api_view_t *v, const bk_alloc_info_t *a)
+{
+    int          untrusted;
+    const char  *whose;
+
+    whose = bk_model_alloc_whose(v->core->model, a->hash, &untrusted);
+
+    return strcmp(whose, v->who->name) == 0
+           && (untrusted || bk_api_view_pool(v, a->pool) & BK_VIEW_TRUSTED);
 }
 
 
@@ -128,9 +145,7 @@ bk_api_view_mine(const bk_alloc_info_t *a, void *data)
     char            id[BK_API_ID_LEN + 1];
     bk_api_view_t  *v = data;
 
-    if (strcmp(bk_model_alloc_whose(v->core->model, a->hash), v->who->name)
-        == 0)
-    {
+    if (bk_api_view_own(v, a)) {
         bk_api_id(a, id);
         json_object_set_new(v->mine, id, json_true());
     }
@@ -142,11 +157,14 @@ bk_api_view_mine(const bk_alloc_info_t *a, void *data)
 static int
 bk_api_view_pool(bk_api_view_t *v, bk_str_t pool)
 {
-    int                  verb, n = 0;
+    int                  n = 0;
     char                 name[BK_TABLE_POOL_LEN + 1];
     json_t              *known;
     bk_decision_t        d;
     const bk_access_t   *a = v->core->access;
+    size_t               i;
+
+    static const int  gets[] = { BK_VERB_ALLOCATE, BK_VERB_CERTS };
 
     if (v->core->gate == NULL) {
         return BK_VIEW_ALL;
@@ -165,13 +183,19 @@ bk_api_view_pool(bk_api_view_t *v, bk_str_t pool)
     }
 
     if (bk_access_decide(a, v->who, BK_VERB_LIST, pool, &d, NULL) == 0) {
-        n = BK_VIEW_ALL;
+        n = BK_VIEW_POOL|BK_VIEW_ALL;
     }
 
-    for (verb = BK_VERB_ALLOCATE; n == 0 && verb <= BK_VERB_WAKE; verb++) {
-        if (bk_access_decide(a, v->who, verb, pool, &d, NULL) == 0) {
-            n = BK_VIEW_POOL;
+    for (i = 0; i < sizeof(gets) / sizeof(gets[0]); i++) {
+        if (bk_access_decide(a, v->who, gets[i], pool, &d, NULL) == 0) {
+            n |= d.untrusted ? BK_VIEW_POOL : BK_VIEW_POOL|BK_VIEW_TRUSTED;
         }
+    }
+
+    if (n == 0
+        && bk_access_decide(a, v->who, BK_VERB_WAKE, pool, &d, NULL) == 0)
+    {
+        n = BK_VIEW_POOL;
     }
 
     json_object_set_new(v->pools, name, json_integer(n));

@@ -275,10 +275,11 @@ bk_host_worker_disk(const bk_host_t *h, bk_str_t pool, bk_str_t name,
 
 
 static int
-bk_host_alloc_owner(const bk_host_t *h, const uint8_t *hash, bk_str_t name)
+bk_host_alloc_owner(const bk_host_t *h, const uint8_t *hash, bk_str_t name,
+    int untrusted)
 {
     return bk_model_alloc_owner(bk_inst(h)->core->model, bk_inst(h), hash,
-                                name);
+                                name, untrusted);
 }
 
 

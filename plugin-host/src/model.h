@@ -72,9 +72,10 @@ int bk_model_worker_disk(bk_model_t *m, const void *owner, bk_str_t pool,
 
 /* Whose it is, as a name; empty: nobody's.  -1: no such one of this owner. */
 int bk_model_alloc_owner(bk_model_t *m, const void *owner,
-    const uint8_t *hash, bk_str_t name);
-/* "" for nobody's; borrowed until the model changes */
-const char *bk_model_alloc_whose(bk_model_t *m, const uint8_t *hash);
+    const uint8_t *hash, bk_str_t name, int untrusted);
+/* "" for nobody's; borrowed until the model changes; untrusted may be NULL */
+const char *bk_model_alloc_whose(bk_model_t *m, const uint8_t *hash,
+    int *untrusted);
 
 /*
  * Snapshots.  expect(): the first commit of this owner is waited for before

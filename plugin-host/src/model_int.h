@@ -83,6 +83,7 @@ struct bk_alloc_s {
     uint8_t          bound;
     uint8_t          gone;
     uint8_t          drained;       /* DRAINING because its worker is */
+    uint8_t          untrusted;     /* by the rule that it was made under */
     uint8_t          hash[BK_TABLE_HASH_LEN];
     uint8_t          key_hash[BK_TABLE_HASH_LEN];
 };

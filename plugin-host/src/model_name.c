@@ -10,7 +10,7 @@
 
 int
 bk_model_alloc_owner(bk_model_t *m, const void *owner, const uint8_t *hash,
-    bk_str_t name)
+    bk_str_t name, int untrusted)
 {
     bk_name_t   *n = NULL;
     bk_alloc_t  *a;
@@ -40,17 +40,22 @@ bk_model_alloc_owner(bk_model_t *m, const void *owner, const uint8_t *hash,
 
     bk_model_name_unref(&a->whose);
     a->whose = n;
+    a->untrusted = untrusted != 0;
 
     return 0;
 }
 
 
 const char *
-bk_model_alloc_whose(bk_model_t *m, const uint8_t *hash)
+bk_model_alloc_whose(bk_model_t *m, const uint8_t *hash, int *untrusted)
 {
     bk_alloc_t  *a;
 
     HASH_FIND(hh, m->allocs, hash, BK_TABLE_HASH_LEN, a);
+
+    if (untrusted != NULL) {
+        *untrusted = a != NULL && a->untrusted;
+    }
 
     return a != NULL && a->whose != NULL ? a->whose->text : "";
 }

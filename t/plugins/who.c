@@ -195,7 +195,8 @@ who_facts(who_t *w, bk_err_t *err)
             || w->host->worker_put(w->host, &worker, err) != 0
             || w->host->alloc_put(w->host, &alloc, err) != 0
             || w->host->alloc_owner(w->host, hash,
-                                    who_str(i ? "" : "who:ann")) != 0)
+                                    who_str(i ? "" : "who:ann"), 0)
+               != 0)
         {
             w->host->timer_free(&w->timer);
             return -1;

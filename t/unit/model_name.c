@@ -45,7 +45,8 @@ say(const void *who, int n, const char *name)
 
     memset(hash, n, sizeof(hash));
 
-    return bk_model_alloc_owner(m, who, hash, str(name));
+    /* odd ones are a fork's */
+    return bk_model_alloc_owner(m, who, hash, str(name), n % 2);
 }
 
 
@@ -56,7 +57,20 @@ whose(int n)
 
     memset(hash, n, sizeof(hash));
 
-    return bk_model_alloc_whose(m, hash);
+    return bk_model_alloc_whose(m, hash, NULL);
+}
+
+
+static int
+untrusted(int n)
+{
+    int      yes = -1;
+    uint8_t  hash[32];
+
+    memset(hash, n, sizeof(hash));
+    (void) bk_model_alloc_whose(m, hash, &yes);
+
+    return yes;
 }
 
 
@@ -95,6 +109,8 @@ main(void)
     ok(strcmp(whose(1), "s:u1") == 0 && strcmp(whose(60), "s:u0") == 0
        && whose(1) == whose(4), "whose they are, each name once");
 
+    ok(untrusted(1) == 1 && untrusted(2) == 0 && untrusted(61) == 0,
+       "which are a fork's");
     ok(say(&two, 1, "s:evil") == -1 && strcmp(whose(1), "s:u1") == 0,
        "another plugin does not say so");
     ok(say(&one, 61, "s:u1") == -1 && strcmp(whose(61), "") == 0,
@@ -107,7 +123,8 @@ main(void)
     memset(name, 'x', 256);
     name[256] = '\0';
     ok(say(&one, 1, name) == 0 && strcmp(whose(1), name) == 0, "a long name");
-    ok(put(1) == 0 && strcmp(whose(1), name) == 0, "it stays over a put");
+    ok(put(1) == 0 && strcmp(whose(1), name) == 0 && untrusted(1) == 1,
+       "it stays over a put");
 
     good = 1;
     for (i = 1; i <= 60; i++) {

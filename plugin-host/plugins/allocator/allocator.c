@@ -429,7 +429,8 @@ bk_allocator_owner(bk_allocator_t *a, const bk_record_t *rec)
     owner = bk_queue_user_owner(rec->user);
 
     if (owner[0] != '\0') {
-        (void) a->host->alloc_owner(a->host, rec->hash, bk_str(owner));
+        (void) a->host->alloc_owner(a->host, rec->hash, bk_str(owner),
+                                    rec->untrusted);
     }
 }
 

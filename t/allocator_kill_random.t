@@ -1,8 +1,9 @@
 #!/usr/bin/perl
 
-# 2,000 allocations, releases among them, and kill -9 of plugin-host in a loop
-# at random moments: what was answered is a route in the table afterwards, as
-# a gateway reads it, what was released is none, and no worker has two.
+# 2,000 allocations, with releases, revocations and renewals among them, and
+# kill -9 of plugin-host in a loop at random moments: what was answered is a
+# route in the table afterwards, as a gateway reads it, for as long as it was
+# renewed, what was released or revoked is none, and no worker has two.
 
 use strict;
 use warnings;
@@ -12,11 +13,12 @@ use lib "$FindBin::Bin/lib";
 
 use Allocator;
 use JSON qw(decode_json);
+use List::Util qw(min shuffle);
 use Test::Buildkit;
 
 my ($rounds, $each, $workers) = (20, 100, 60);
 
-plan tests => 6;
+plan tests => 8;
 
 my $seed = srand($ENV{BK_SEED} || time ^ $$);
 note "BK_SEED=$seed";
@@ -28,12 +30,17 @@ my $host = $t->host(conf([static_pool($t, $workers),
 my (%live, %ended, %sum);
 
 for my $round (1 .. $rounds) {
-    my @going = grep { rand() < 0.8 } sort keys %live;
-    my %going = map { $_ => ask($host, POST => "$path/release",
-        { token => $_ }) } splice @going, 0, 60;
+    my @tokens = shuffle(sort keys %live);
+    my %going = map { $_ => rand() < 0.8
+        ? ask($host, POST => "$path/release", { token => $_ })
+        : ask($host, DELETE => "/api/v1/allocations/$live{$_}{id}") }
+        splice @tokens, 0, 60;
+    # each round for longer than the one before
+    my %renewed = map { $_ => ask($host, POST => "$path/renew",
+        { token => $_, ttl => 60 + $round . 'm' }) } splice @tokens, 0, 15;
     my @asked = map { ask($host, POST => "$path/allocate",
         { poolName => 'demo', wait => '0' }) } 1 .. $each;
-    my @all = (@asked, values %going);
+    my @all = shuffle(@asked, values %going, values %renewed);
 
     # anywhere between the first and the last answer
     my $enough = int rand @all + 1;
@@ -46,10 +53,14 @@ for my $round (1 .. $rounds) {
 
     for my $token (keys %going) {
         my $was = delete $live{$token};
-        # a release without an answer may have been done, or not
+        # one without an answer may have been done, or not
         next if $going{$token}{status} != 200;
         $ended{$token} = $was;
-        $sum{released}++;
+        $sum{$going{$token}{json}{state} // 'released'}++;
+    }
+    for my $token (grep { $renewed{$_}{status} == 200 } keys %renewed) {
+        $live{$token}{expiresAt} = $renewed{$token}{json}{expiresAt};
+        $sum{renewed}++;
     }
     for (grep { $_->{status} == 200 } @asked) {
         $live{$_->{json}{token}} = $_->{json};
@@ -67,7 +78,10 @@ cmp_ok $sum{answered}, '>', $each, 'many were answered';
 cmp_ok $sum{broken}, '>', $rounds, 'and many calls were under way';
 is $sum{lost} // 0, 0, 'each one that was answered is a route';
 is $sum{moved} // 0, 0, '... to its worker';
-is $sum{back} // 0, 0, 'none that was released is one';
+is $sum{shorter} // 0, 0, '... for as long as it was told';
+cmp_ok min(@sum{qw(released revoked renewed)}), '>', 0,
+    'releases, revocations and renewals were answered';
+is $sum{back} // 0, 0, 'none that was released or revoked is one';
 is $sum{twice} // 0, 0, 'no worker has two';
 $host->stop;
 
@@ -94,6 +108,9 @@ sub look {
         {
             diag "moved: $a->{id} $a->{workerName} to $route->{worker}";
             $sum{moved}++;
+        } elsif ($route->{expiresAt} lt $a->{expiresAt}) {
+            diag "shorter: $a->{id} $a->{expiresAt} $route->{expiresAt}";
+            $sum{shorter}++;
         }
     }
     for my $a (grep { $route{$_->{id}} } values %ended) {

@@ -1,7 +1,8 @@
 /*
  * kill -9 at each write and each sync of the journal, before it or in its
- * middle: what was told to be done is there afterwards, and of each
- * transaction all or nothing.  Prints TAP.
+ * middle, and a power cut there, which takes what was not synced: what was
+ * told to be done is there afterwards, and of each transaction all or
+ * nothing.  Prints TAP.
  */
 
 #include "journal_test.h"
@@ -29,17 +30,22 @@ tell(void *data, const bk_err_t *err)
 }
 
 
-/* Each round is one transaction: new ones, and the end of the last one's. */
+/*
+ * Each round is one transaction: new ones, each with a worker, another key
+ * and a longer life, and the end of the last one's.
+ */
 
 static void
 child(void)
 {
     int        i, round;
     char       metadata[8000];
+    uint8_t    key[91];
     bk_row_t   r;
 
     memset(metadata, 'm', sizeof(metadata) - 1);
     metadata[sizeof(metadata) - 1] = '\0';
+    memset(key, 'n', sizeof(key));
 
     host_start();
     j = opened();
@@ -53,6 +59,12 @@ child(void)
             r = *row((unsigned) (round * ROWS + i));
             r.metadata = metadata;
             bk_journal_insert(j, &r, tell, (void *) (intptr_t) round);
+            bk_journal_place(j, r.hash, "placed", 3000000, 2, tell,
+                             (void *) (intptr_t) round);
+            bk_journal_rekey(j, r.hash, key, sizeof(key), tell,
+                             (void *) (intptr_t) round);
+            bk_journal_extend(j, r.hash, 4000000, 3, tell,
+                              (void *) (intptr_t) round);
 
             if (round > 0) {
                 bk_journal_end(j, row((unsigned) ((round - 1) * ROWS + i))
@@ -61,7 +73,7 @@ child(void)
             }
         }
 
-        (void) until(&done, (round + 1) * ROWS + round * ROWS);
+        (void) until(&done, (round + 1) * 4 * ROWS + round * ROWS);
     }
 
     bk_journal_close(&j);
@@ -69,7 +81,18 @@ child(void)
 }
 
 
-/* What the journal has of a round: rows, and ended ones. */
+/* Placed, with its other key, renewed. */
+
+static int
+changed(const bk_row_t *r)
+{
+    return strcmp(r->worker, "placed") == 0 && r->spki_len == 91
+           && r->spki[0] == 'n' && r->expires_ms == 4000000;
+}
+
+
+/* What the journal has of a round: rows that are as they were told, and ended
+   ones. */
 
 static void
 look(int round, int *rows, int *ended)
@@ -87,6 +110,7 @@ look(int round, int *rows, int *ended)
             == 1)
         {
             ++*rows;
+            torn += !changed(&r);
             *ended += r.state == BK_ALLOC_RELEASED;
         }
     }
@@ -124,7 +148,7 @@ after(const int *seen)
 /* 1: it came to its end */
 
 static int
-killed_at(int n, int half)
+killed_at(int n, int how)
 {
     int   seen[ROUNDS] = { 0 }, status;
     char  round;
@@ -142,7 +166,8 @@ killed_at(int n, int half)
         (void) close(told[0]);
         disk_calls = 0;
         disk_die = n;
-        disk_half = half;
+        disk_how = how;
+        srand((unsigned) n);
         child();
     }
 
@@ -170,11 +195,15 @@ killed_at(int n, int half)
 int
 main(void)
 {
-    int  half, n, points = 0;
+    int  how, n, points = 0, step;
 
-    for (half = 0; half < 2; half++) {
-        /* each one of the first, then every now and then */
-        for (n = 1 + half; !killed_at(n, half); n += n < 40 ? 2 : 97) {
+    for (how = DISK_BEFORE; how <= DISK_POWER_SOME; how++) {
+        step = how < DISK_POWER ? 1 : 4;
+
+        /* many of the first, then every now and then */
+        for (n = 1 + how % 2; !killed_at(n, how);
+             n += step * (n < 40 ? 2 : 97))
+        {
             points++;
 
             if (unopened + lost + torn > 0) {
@@ -184,7 +213,7 @@ main(void)
     }
 
     printf("# %d points\n", points);
-    ok(points > 100, "it was killed at many points");
+    ok(points > 140, "it was killed at many points");
     ok(unopened == 0, "the journal can be opened after each");
     ok(lost == 0, "nothing that was told to be done is lost");
     ok(torn == 0, "a transaction is there, or it is not");

@@ -104,7 +104,7 @@ killed_at(int at, int half)
     if (pid == 0) {
         disk_calls = 0;
         disk_die = at;
-        disk_half = half;
+        disk_how = half ? DISK_HALF : DISK_BEFORE;
         (void) all_there();
         _exit(0);
     }

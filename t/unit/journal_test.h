@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "../../plugin-host/plugins/allocator/journal.h"
+#include "journal_power.h"
 
 
 typedef struct {
@@ -45,7 +46,11 @@ enum { DISK_GOOD, DISK_FULL, DISK_BROKEN };
 static int  disk;               /* DISK_* */
 static int  disk_calls;         /* since the count was begun */
 static int  disk_die;           /* at this call, when it is not 0 */
-static int  disk_half;          /* after the first half of it */
+static int  disk_how;           /* DISK_* */
+
+/* before the call, in its middle; the power fails before it, and nothing or
+   some of what was not synced is there */
+enum { DISK_BEFORE, DISK_HALF, DISK_POWER, DISK_POWER_SOME };
 
 
 __attribute__((visibility("default")))
@@ -76,15 +81,23 @@ disk_turn(void)
 }
 
 
+static power_pwrite_pt
+disk_write(void)
+{
+    static power_pwrite_pt  real;
+
+    if (real == NULL) {
+        real = (power_pwrite_pt) dlsym(RTLD_NEXT, "pwrite64");
+    }
+
+    return real;
+}
+
+
 ssize_t
 pwrite64(int fd, const void *buf, size_t n, off64_t offset)
 {
-    static ssize_t (*real)(int, const void *, size_t, off64_t);
-
-    if (real == NULL) {
-        real = (ssize_t (*)(int, const void *, size_t, off64_t))
-               dlsym(RTLD_NEXT, "pwrite64");
-    }
+    power_pwrite_pt  real = disk_write();
 
     if (disk_is() == DISK_FULL) {
         errno = ENOSPC;
@@ -92,11 +105,19 @@ pwrite64(int fd, const void *buf, size_t n, off64_t offset)
     }
 
     if (disk_turn()) {
-        if (disk_half && real(fd, buf, n / 2, offset) == -1) {
+        if (disk_how >= DISK_POWER) {
+            power_cut(real, disk_how == DISK_POWER_SOME);
+        }
+
+        if (disk_how == DISK_HALF && real(fd, buf, n / 2, offset) == -1) {
             abort();
         }
 
         (void) raise(SIGKILL);
+    }
+
+    if (disk_how >= DISK_POWER) {
+        power_wrote(fd, buf, n, offset);
     }
 
     return real(fd, buf, n, offset);
@@ -118,11 +139,19 @@ fdatasync(int fd)
     }
 
     if (disk_turn()) {
-        if (disk_half) {
+        if (disk_how >= DISK_POWER) {
+            power_cut(disk_write(), disk_how == DISK_POWER_SOME);
+        }
+
+        if (disk_how == DISK_HALF) {
             (void) real(fd);
         }
 
         (void) raise(SIGKILL);
+    }
+
+    if (disk_how >= DISK_POWER) {
+        power_synced(fd);
     }
 
     /* what is written outlives us all the same, and time is short */

@@ -177,7 +177,7 @@ bk_external_check(const bk_ca_files_t *files, bk_signer_t *s, bk_err_t *err)
                            "4096 bits");
     }
 
-    if (X509_check_private_key(s->cert, s->key) != 1) {
+    if (!bk_ca_key_fits(s->cert, s->key)) {
         bk_external_bad(files->key, "does not belong to the certificate", err);
         return bk_err_hint(err, "both are read again when either changes");
     }

@@ -108,6 +108,8 @@ int bk_ca_key_spki(EVP_PKEY *key, unsigned char **der);
 /* As X509_set_pubkey(), but X509_get0_pubkey() of cert may then be NULL: it
  * is to be written, not used */
 int bk_ca_key_into(X509 *cert, EVP_PKEY *key);
+/* 1: what it signs is verified with the certificate */
+int bk_ca_key_fits(X509 *cert, EVP_PKEY *key);
 
 /* ca_store.c */
 int bk_authority_open(bk_ca_t *ca, bk_authority_t *a, const char *name,

@@ -11,13 +11,15 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ca_int.h"
 
 
-#define BK_P256_POINT   65      /* 04 X Y */
-#define BK_P256_NUMBER  32
+#define BK_P256_POINT     65        /* 04 X Y */
+#define BK_P256_NUMBER    32
+#define BK_SIGNATURE_MAX  1024      /* RSA of 8192 bits */
 
 
 /* SubjectPublicKeyInfo of RFC 5480, up to the point */
@@ -123,6 +125,41 @@ bk_ca_key_spki(EVP_PKEY *key, unsigned char **der)
     memcpy(*der + sizeof(bk_p256_spki), point, sizeof(point));
 
     return (int) (sizeof(bk_p256_spki) + sizeof(point));
+}
+
+
+/* OpenSSL compares the public halves alone, and a private one may be damaged:
+ * what it signs, nobody could verify. */
+
+int
+bk_ca_key_fits(X509 *cert, EVP_PKEY *key)
+{
+    int             ok;
+    size_t          len = BK_SIGNATURE_MAX;
+    EVP_MD_CTX     *ctx = EVP_MD_CTX_new();
+    const EVP_MD   *md;
+    unsigned char   sig[BK_SIGNATURE_MAX];
+
+    static const unsigned char  text[] = "buildkit-plugin-host";
+
+    if (ctx == NULL) {
+        abort();
+    }
+
+    md = EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NULL : EVP_sha256();
+
+    ok = X509_check_private_key(cert, key) == 1
+         && EVP_DigestSignInit(ctx, NULL, md, NULL, key) == 1
+         && EVP_DigestSign(ctx, sig, &len, text, sizeof(text)) == 1
+         && EVP_MD_CTX_reset(ctx) == 1
+         && EVP_DigestVerifyInit(ctx, NULL, md, NULL, X509_get0_pubkey(cert))
+            == 1
+         && EVP_DigestVerify(ctx, sig, len, text, sizeof(text)) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    ERR_clear_error();
+
+    return ok;
 }
 
 

@@ -227,7 +227,7 @@ bk_own_pair(bk_ca_t *ca, const bk_authority_t *a, const char *cert_path,
                                 "certificate", err);
     }
 
-    if (X509_check_private_key(out->cert, out->key) != 1) {
+    if (!bk_ca_key_fits(out->cert, out->key)) {
         ERR_clear_error();
         return bk_own_damaged(ca, cert_path, "does not belong to its key",
                                 err);

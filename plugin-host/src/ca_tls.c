@@ -194,7 +194,7 @@ bk_tls_good(bk_ca_t *ca, int which, const char *text, X509 *cert,
     size_t           len;
     bk_authority_t  *a = bk_ca_of(ca, bk_tls_files[which].kind);
 
-    if (X509_check_private_key(cert, key) != 1
+    if (!bk_ca_key_fits(cert, key)
         || !bk_tls_named(cert, which == 0 ? ca->names : "")
         || !bk_tls_lasts(ca, a, cert))
     {

@@ -72,6 +72,37 @@ allowed(const char *name, EVP_PKEY *key, int want)
 }
 
 
+/* The public half is as it was, the private one is not. */
+
+static void
+damaged(const char *name, EVP_PKEY *key)
+{
+    int             n, type = EVP_PKEY_get_base_id(key);
+    X509           *cert = X509_new();
+    char            what[80];
+    EVP_PKEY       *bad;
+    unsigned char  *der = NULL;
+
+    const unsigned char  *p;
+
+    X509_set_pubkey(cert, key);
+    snprintf(what, sizeof(what), "%s: belongs to its certificate", name);
+    ok(bk_ca_key_fits(cert, key) == 1, what);
+
+    n = i2d_PrivateKey(key, &der);
+    der[type == EVP_PKEY_EC ? 12 : n / 2] ^= 1;
+    p = der;
+    bad = d2i_PrivateKey(type, NULL, &p, n);
+    snprintf(what, sizeof(what), "%s: a damaged one does not", name);
+    ok(bad != NULL && bk_ca_key_fits(cert, bad) == 0, what);
+
+    OPENSSL_free(der);
+    X509_free(cert);
+    EVP_PKEY_free(bad);
+    EVP_PKEY_free(key);
+}
+
+
 int
 main(void)
 {
@@ -97,6 +128,9 @@ main(void)
     allowed("secp256k1", EVP_EC_gen("secp256k1"), 0);
     allowed("brainpoolP384r1", EVP_EC_gen("brainpoolP384r1"), 0);
     allowed("RSA of 1024", EVP_RSA_gen(1024), 0);
+
+    damaged("P-256", EVP_EC_gen("P-256"));
+    damaged("P-384", EVP_EC_gen("P-384"));
 
     /* numbers with leading zeroes are one in 256 */
     for (bad = i = 0; i < 1000; i++) {

@@ -21,6 +21,8 @@ issuers: [{name: main, issuer: "$iss", audience: [builds],
     caFile: "@{[$main->ca]}", leeway: 30s}]
 E
 
+# times are of now, so they come after the keys
+Oidc::warm($p, made({}));
 my $now = time;
 sub made { $main->token('ES256', @_) }
 
@@ -29,6 +31,12 @@ my @cases = (
     ['by more than the leeway', made({ exp => $now - 31 }),
         'TokenExpired'],
     ['not by more', made({ exp => $now - 5 }), 'ok'],
+    ['just now', made({ nbf => $now + 25, iat => $now + 25 }),
+        'ok'],
+    ['not before, by more than the leeway', made({ nbf => $now + 40 }),
+        'TokenNotYetValid'],
+    ['issued, by more than the leeway', made({ iat => $now + 40 }),
+        'TokenNotYetValid'],
     ['no exp', made({ exp => undef }), 'TokenMalformed'],
     ['a text as exp', made({ exp => "$now" }),
         'TokenMalformed'],
@@ -59,7 +67,6 @@ my @cases = (
 plan tests => 7 + @cases;
 
 is($p->{first}, 'ready', 'it starts');
-Oidc::warm($p, made({}));
 
 for my $case (@cases) {
     my ($what, $token, $want) = @$case;
@@ -81,6 +88,8 @@ like(text({ nbf => $now + 7200 }), qr/not valid for another (2h|1h59m\d+s) /,
 like(text({ sub => undef }), qr/the token has no subject \(sub\)/,
     'what is missing');
 my $stats = Oidc::stats($p);
-is($stats->{'oidc_tokens_total{source="main",result="wrong_audience"}'}, 5,
-    'they are counted');
+is_deeply({ map { /source="main",result="(?!accepted|cached|unreachable)(.*)"/
+        && $stats->{$_} ? ($1 => $stats->{$_}) : () } keys %$stats },
+    { expired => 3, not_yet_valid => 5, malformed => 6, wrong_audience => 5 },
+    'they are counted, each as what it is');
 is(Oidc::quit($p), 0, 'the end');

@@ -113,14 +113,20 @@ my @cases = (
         'TokenTooLong'],
 );
 
-plan tests => 4 + @cases;
+plan tests => 5 + @cases;
 
 is($p->{first}, 'ready', 'it starts');
 Oidc::warm($p, $main->token('ES256', { aud => $_ })) for qw(builds narrow);
 
+my %result = (ok => 'accepted', BadSignature => 'bad_signature',
+    BadAlgorithm => 'bad_algorithm', UnknownKey => 'unknown_key',
+    TokenMalformed => 'malformed', TokenTooLong => 'too_long');
+my $before = Oidc::stats($p);
+my %want;
 for my $case (@cases) {
     my ($what, $token, $want) = @$case;
     my $a = Oidc::ask($p, $token);
+    $want{$result{$want}}++;
     my @parts = grep { length > 20 } split /\./, $token;
     my $got = $a->{none} ? 'none' : $a->{ok} ? 'ok' : $a->{reason};
     $got .= ", $a->{code}" if defined $a->{code} && $a->{code} != 401;
@@ -128,6 +134,15 @@ for my $case (@cases) {
         && grep { index($a->{line}, substr $_, 0, 20) >= 0 } @parts;
     is($got, $want, $what) or diag($a->{line});
 }
+
+my $after = Oidc::stats($p);
+my %moved;
+for (grep { /^oidc_tokens_total/ } keys %$after) {
+    my ($result) = /result="(.*)"/;
+    $moved{$result} += $after->{$_} - $before->{$_};
+}
+delete @moved{grep { !$moved{$_} } keys %moved};
+is_deeply(\%moved, \%want, 'each is counted as what it is');
 
 is($main->requests('/jwks'), 3, 'one more fetch, for all the unknown keys');
 my ($secret) = $good =~ /([^.]{20})\z/;

@@ -11,7 +11,7 @@ use lib "$FindBin::Bin/lib";
 use Oidc;
 use Test::Buildkit;
 
-plan tests => 35;
+plan tests => 37;
 
 my $t = Test::Buildkit->new;
 my ($kube, $issuer) = map { Oidc->new($t, $_) } qw(kube main);
@@ -140,6 +140,13 @@ for my $case (@cases) {
     like("$got->{code} $got->{reason} $got->{text}",
         qr/^$code $reason .*$text/, "$code $reason: $text");
 }
+
+my $stats = Oidc::stats($p);
+is_deeply([map { $stats->{qq(oidc_reviews_total{result="$_"})} } qw(ok failed)],
+    [9, 7], 'reviews are counted: what it decided, and what it did not');
+is_deeply([map { $stats->{qq(oidc_tokens_total{source="kube",result="$_"})} }
+    qw(accepted cached refused wrong_audience unreachable)], [3, 1, 4, 2, 9],
+    'and what became of the tokens');
 
 # it hangs: others are served meanwhile
 $t->write('own.token', $own);

@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Oidc;
 use Test::Buildkit;
 
-plan tests => 26;
+plan tests => 33;
 
 my $t = Test::Buildkit->new;
 my $issuer = Oidc->new($t, 'main');
@@ -71,17 +71,36 @@ is(Oidc::ask($p, $stolen)->{reason}, 'UnknownKey', 'and what it signs');
 is(Oidc::ask($p, $issuer->token('second', {}))->{reason}, 'BadSignature',
     'a new key of an old name is not yet known');
 
+# and at times without being asked: nobody names a key that is unknown
+ok(Oidc::ask($p, $second)->{ok}, 'what the earlier key of that name signed');
+my $fetched = 'oidc_key_fetches_total{issuer="main",result="ok"}';
+my $age = 'oidc_keys_age_seconds{issuer="main"}';
+my $n = Oidc::stats($p)->{$fetched};
+$issuer->set('/moved', JSON->new->encode($issuer->jwks));
+Oidc::clock($p, 600_000);
+my $stats = Oidc::stats($p);
+is($stats->{$fetched}, $n, 'not in ten minutes');
+cmp_ok($stats->{$age}, '>=', 600, 'which is the age of its keys');
+Oidc::clock($p, 300_000);
+$t->wait_for(sub { $stats = Oidc::stats($p); $stats->{$fetched} > $n }, 30,
+    'the keys to be read again');
+is($stats->{$fetched}, $n + 1, 'but in fifteen');
+cmp_ok($stats->{$age}, '<', 300, 'they are new');
+is(Oidc::ask($p, $second)->{reason}, 'BadSignature',
+    'the earlier key is forgotten, with what was verified by it');
+ok(Oidc::ask($p, $issuer->token('second', \%day))->{ok}, 'the new one is not');
+
 # the issuer goes down
 $issuer->stop;
 my $a;
 for (1 .. 3) {
     Oidc::clock($p, 11_000);
-    $a = Oidc::ask($p, $issuer->token('third', {}, { kid => 'fourth' }));
+    $a = Oidc::ask($p, $issuer->token('third', \%day, { kid => 'fourth' }));
 }
 is("$a->{code} $a->{reason}", '503 IssuerUnreachable',
     'an unknown key while it is down');
 like($a->{text}, qr/issuer main .*(?:refused|connect)/i, 'says so');
-ok(Oidc::ask($p, $issuer->token('third', {}))->{ok},
+ok(Oidc::ask($p, $issuer->token('third', \%day))->{ok},
     'the old keys are still good');
 $a = Oidc::stats($p);
 cmp_ok($a->{'oidc_key_fetches_total{issuer="main",result="failed"}'}, '>=', 3,
@@ -105,6 +124,5 @@ $a = $t->wait_for(sub {
     my $one = Oidc::ask($p, $issuer->token('third', \%day));
     $one->{ok} && $one }, 15, 'the issuer to be asked again');
 is($a->{name}, 'main:somebody', 'all is well again');
-ok(Oidc::ask($p, $issuer->token('second', \%day))->{reason},
-    'with the keys of now');
+ok(Oidc::ask($p, $second)->{reason}, 'with the keys of now');
 is(Oidc::quit($p), 0, 'the end');

@@ -5,7 +5,7 @@
  *     identify PLUGIN.so [OPTION=VALUE]...
  *
  *     ask ID TOKEN      one line, now or later (see below)
- *     clock MS          both clocks, this much ahead from now on
+ *     clock MS          both clocks and all timers, this much ahead from now on
  *     ping              "pong", by way of the loop
  *     stats             "stats NAME{LABELS}=VALUE ..."
  *     quit              or the end of the input
@@ -35,6 +35,8 @@ struct bk_timer_s {
     struct event  *event;
     bk_timer_pt    fire;
     void          *data;
+    uint64_t       due_ms;          /* of the clock that goes ahead */
+    bk_timer_t    *next, **at;
 };
 
 struct bk_watch_s {
@@ -55,6 +57,7 @@ static struct event_base  *base;
 static struct event       *input;
 static bk_host_t           host;
 static uint64_t            ahead_ms;
+static bk_timer_t         *timers;
 static int                 stopped;
 static char               *line;
 static size_t              line_len;
@@ -157,6 +160,13 @@ host_timer_new(const bk_host_t *h, bk_timer_pt fire, void *data)
     t->event = evtimer_new(base, timer_fired, t);
     t->fire = fire;
     t->data = data;
+    t->next = timers;
+    t->at = &timers;
+    timers = t;
+
+    if (t->next != NULL) {
+        t->next->at = &t->next;
+    }
 
     return t;
 }
@@ -167,6 +177,7 @@ host_timer_set(bk_timer_t *t, uint64_t ms)
 {
     struct timeval  tv = { (time_t) (ms / 1000), (long) (ms % 1000 * 1000) };
 
+    t->due_ms = clock_ms(CLOCK_MONOTONIC) + ms;
     evtimer_add(t->event, &tv);
 }
 
@@ -182,9 +193,34 @@ static void
 host_timer_free(bk_timer_t **t)
 {
     if (*t != NULL) {
+        *(*t)->at = (*t)->next;
+
+        if ((*t)->next != NULL) {
+            (*t)->next->at = (*t)->at;
+        }
+
         event_free((*t)->event);
         free(*t);
         *t = NULL;
+    }
+}
+
+
+/* Timers go ahead with the clock. */
+
+static void
+go_ahead(uint64_t ms)
+{
+    uint64_t     now;
+    bk_timer_t  *t;
+
+    ahead_ms += ms;
+    now = clock_ms(CLOCK_MONOTONIC);
+
+    for (t = timers; t != NULL; t = t->next) {
+        if (evtimer_pending(t->event, NULL)) {
+            host_timer_set(t, t->due_ms > now ? t->due_ms - now : 0);
+        }
     }
 }
 
@@ -306,7 +342,7 @@ command(char *text)
         plugin->identify(ctx, q, &c);
 
     } else if (strcmp(word, "clock") == 0 && text != NULL) {
-        ahead_ms += strtoull(text, NULL, 10);
+        go_ahead(strtoull(text, NULL, 10));
         printf("ok\n");
 
     } else if (strcmp(word, "ping") == 0) {

@@ -10,10 +10,11 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Allocator;
+use Digest::SHA qw(sha256);
 use Test::Buildkit;
 use Time::Local qw(timegm);
 
-plan tests => 30;
+plan tests => 34;
 
 my $t = Test::Buildkit->new;
 my $host = $t->host(conf([static_pool($t, 4),
@@ -36,7 +37,18 @@ for my $type (['EC', '-newkey ec -pkeyopt ec_paramgen_curve:P-256'],
     like $subject, qr/CN ?= ?alloc:\Q$r->{json}{token}\E$/m,
         "$name: with our name for it";
     unlike $subject, qr/evil/, "$name: and nothing else of the request";
+    is bound("$name.key"), 1, "$name: bound to our key in the table";
 }
+
+# the same allocation again, with a key of its own
+my %again = (idempotencyKey => 'k');
+allocate(%again, csr => csr('one', '-newkey ec -pkeyopt '
+    . 'ec_paramgen_curve:P-256'));
+my $one = bound('one.key');
+my $two = allocate(%again, csr => csr('two', '-newkey rsa:2048'))->{json};
+is "$one " . bound('two.key'), '1 1', 'asked again: bound to the new key';
+is bound('one.key'), 0, '... and to the old one no more';
+$host->request(DELETE => "/api/v1/allocations/$two->{id}");
 
 # a request that was changed after it was signed
 my $csr = csr('bad', '-newkey ec -pkeyopt ec_paramgen_curve:P-256');
@@ -50,7 +62,7 @@ is allocate(csr => 'x')->{status}, 400, 'no PEM';
 is allocate(csr => $csr =~ s/CERTIFICATE REQUEST/CERTIFICATE/gr)->{status},
     400, 'another kind of PEM';
 my ($row) = journal($t, 'SELECT count(*) AS n FROM allocations');
-is $row->{n}, 2, 'nothing was made of them';
+is $row->{n}, 3, 'nothing was made of them';
 
 # renew
 my $a = allocate(ttl => '60s')->{json};
@@ -125,6 +137,15 @@ sub pub {
 
     return $t->run('openssl', $kind, '-in', "$dir/$file",
         $kind eq 'x509' ? ('-noout', '-pubkey') : '-pubout')->{out};
+}
+
+# the hash of the public key is in the table, as the gateway looks for it
+sub bound {
+    my ($file) = @_;
+    my $der = $t->run(qw(openssl pkey -pubout -outform DER -in),
+        "$dir/$file")->{out};
+
+    return index($t->read('buildkit.table'), sha256($der)) != -1 ? 1 : 0;
 }
 
 sub stamp {

@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Queue;
 use Test::Buildkit;
 
-plan tests => 12;
+plan tests => 16;
 
 my $t = Test::Buildkit->new;
 my $host = start($t, rules(<<'END'), options => 'agingAfter: 1h');
@@ -50,6 +50,14 @@ release_as($t, $hurry->{json}{token});
 is lookup_as($t, $low[2]{json}{token})->{json}{position}, 3,
     'one that leaves lets them up';
 like $low[0]{json}{waitsFor}, qr/^a worker: 1 of 1 allocated$/, 'what for';
+
+# how long it may take, from how often the worker was given back
+my @estimates = map { lookup_as($t, $low[$_]{json}{token})->{json}{estimate}
+    // 'none' } 0 .. 2;
+is scalar(grep { /^[1-9]\d*$/ } @estimates), 3,
+    'an estimate in seconds' or diag "@estimates";
+like $low[0]{json}{estimate}, qr/^[1-9]\d*$/, '... in the first answer too';
+cmp_ok $estimates[2], '>=', $estimates[0], '... which grows with the place';
 $host->stop;
 
 # waited too long: first, whatever its priority is
@@ -59,6 +67,7 @@ $host = start($t, rules(<<'END'), options => 'agingAfter: 1s');
 END
 allocate_as($t, 'zoe', {});
 my $old = allocate_as($t, 'ann', {});
+is $old->{json}{estimate}, undef, 'nothing was given back: no estimate';
 my $young = allocate_as($t, 'eve', {}, { urgent => 'yes' });
 $t->wait_for(sub {
     lookup_as($t, $old->{json}{token})->{json}{position} == 1

@@ -23,7 +23,7 @@ ctl($t, BKCTL_POOL => 'p');
 my $token = $t->token;
 my $id = $t->id($token);
 my %queued = (id => $id, state => 'queued', position => 3,
-    estimate => '40s', poolName => 'default/p');
+    estimate => 95, poolName => 'default/p');
 my %allocate = (on => 'workers/allocate', json => { token => $token,
     gatewayEndpoint => 'tcp://x:1', expiresAt => '2030-01-01T00:00:00Z',
     %queued });
@@ -35,12 +35,12 @@ my %ready = (id => $id, state => 'ready', workerName => 'w7',
 
 my $api = fake('watch', \%release, \%allocate,
     { on => "allocations/$id.watch=1", stream => [ \%queued,
-        "$dir/two", { %queued, position => 2, estimate => '12s' }, "$dir/go",
+        "$dir/two", { %queued, position => 2, estimate => 12 }, "$dir/go",
         { %queued, state => 'ready', worker => 'w7' } ] },
     { on => 'lookup', json => \%ready });
 my $proc = start('watcher', 'allocate', '--wait', '60s');
 my $WAITING = qr{^waiting for a worker of pool default/p:}m;
-said('watcher', qr{$WAITING place 3, about 40s \.\.\. \ds$}m,
+said('watcher', qr{$WAITING place 3, about 1m35s \.\.\. \ds$}m,
     'the place');
 $t->write('two', '');
 said('watcher', qr/: place 2, about 12s \.\.\. /, 'the next one');
@@ -72,7 +72,7 @@ $api = fake('lookup', \%release, \%allocate,
 $proc = start('looker', 'allocate', '--wait', '60s', '--out', "$dir/out");
 ended($proc, 0, 'no stream: exit 0');
 like($t->read('looker.log'), 
-    qr/: place 1, about 40s \(rule r allows 2 at a time\) \.\.\. /,
+    qr/: place 1, about 1m35s \(rule r allows 2 at a time\) \.\.\. /,
     'the place');
 like($t->read('looker.log'),
     qr/: worker w7 is starting: pulling the image \.\.\. /, '... its worker');

@@ -398,7 +398,8 @@ struct bk_host_s {
         const char *pattern, bk_http_pt handler, void *data, bk_err_t *err);
     void (*http_reply)(bk_request_t *r, int status, const char *content_type,
         bk_str_t body);
-    void (*http_fail)(bk_request_t *r, const bk_err_t *err); /* JSON error */
+    /* a JSON error; 429 and 503 with Retry-After, where none was set */
+    void (*http_fail)(bk_request_t *r, const bk_err_t *err);
     void (*http_on_gone)(bk_request_t *r, void (*gone)(bk_request_t *r,
         void *data), void *data);
     /* a value of the query, decoded, into buf; -1: absent or too long */

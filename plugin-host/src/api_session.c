@@ -103,7 +103,6 @@ bk_api_sessions(bk_request_t *r, const bk_request_info_t *info, void *data)
                    "the gateways' reports cannot be read");
         bk_err_hint(&err, "the key reports of the configuration names their "
                     "folder; see plugin-host's log");
-        bk_httpd_header(r, "Retry-After", "5");
         bk_httpd_fail(r, &err);
         return;
     }

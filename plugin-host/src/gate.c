@@ -193,9 +193,6 @@ bk_gate_refuse(bk_caller_t *c, const bk_err_t *err)
 
     if (copy.code == 401) {
         bk_httpd_header(r, "WWW-Authenticate", "Bearer");
-
-    } else if (copy.code == 503) {
-        bk_httpd_header(r, "Retry-After", "5");
     }
 
     bk_httpd_fail(r, &copy);

@@ -111,6 +111,10 @@ bk_httpd_fail(bk_request_t *r, const bk_err_t *err)
 
     r->reason = err->reason;
 
+    if ((code == 503 || code == 429) && !r->retry) {
+        bk_httpd_header(r, "Retry-After", code == 503 ? "5" : "10");
+    }
+
     json = json_pack("{s:s, s:s, s:s}", "error", err->text, "reason",
                      err->reason[0] ? err->reason : "Error", "hint",
                      err->hint);
@@ -178,6 +182,8 @@ bk_httpd_query(bk_request_t *r, const char *name, char *buf, size_t size)
 void
 bk_httpd_header(bk_request_t *r, const char *name, const char *value)
 {
+    r->retry |= strcasecmp(name, "Retry-After") == 0;
+
     if (bk_http_printable(name) && bk_http_printable(value)) {
         evbuffer_add_printf(r->headers, "%s: %s\r\n", name, value);
     }
@@ -202,6 +208,7 @@ bk_request_free(bk_request_t *r)
 
     free(r->body);
     free(r->head);
+    free(r->client);
     free(r->path);
     free(r->param);
     evbuffer_free(r->headers);

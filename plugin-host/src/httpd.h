@@ -93,7 +93,7 @@ void *bk_httpd_caller(const bk_request_t *r);
 /* 0: no credential; 1: *bearer, until the handler is called; -1: one that
  * cannot be used */
 int bk_httpd_bearer(const bk_request_t *r, bk_str_t *bearer);
-/* "unix:uid=0,pid=12", "127.0.0.1:1234"; "gone" */
+/* "unix:uid=0,pid=12", "127.0.0.1:1234"; "gone": amid bk_httpd_on_gone() */
 const char *bk_httpd_client(const bk_request_t *r);
 /* the address of whom the nearest proxy has seen, if it says so, or NULL */
 const char *bk_httpd_forwarded(const bk_request_t *r);
@@ -104,6 +104,7 @@ int bk_httpd_fd(const bk_request_t *r);     /* -1: gone */
 /* See bk_plugin.h. */
 void bk_httpd_reply(bk_request_t *r, int status, const char *type,
     bk_str_t body);
+/* 429 and 503 with Retry-After, where none was set */
 void bk_httpd_fail(bk_request_t *r, const bk_err_t *err);
 void bk_httpd_on_gone(bk_request_t *r, void (*gone)(bk_request_t *r,
     void *data), void *data);

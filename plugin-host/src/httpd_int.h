@@ -47,6 +47,7 @@ typedef struct {
 
 struct bk_request_s {
     bk_conn_t      *conn;           /* NULL: the client went away */
+    char           *client;         /* then: who it was */
     bk_route_t     *route;
     char           *head;           /* text that the strings point into */
     char           *path;           /* decoded */
@@ -65,6 +66,7 @@ struct bk_request_s {
     unsigned        chunked:1;
     unsigned        silent:1;       /* HEAD: no body */
     unsigned        slow:1;         /* a part was not taken */
+    unsigned        retry:1;        /* it was said when to come again */
 };
 
 enum {

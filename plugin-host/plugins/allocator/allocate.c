@@ -276,12 +276,8 @@ bk_call_fail(bk_call_t **call, const bk_err_t *err)
     c = *call;
     h = c->a->host;
 
-    if (err->code == 429) {
-        h->http_header(c->r, "Retry-After", "10");
-
-    } else if (err->code == 503) {
-        h->http_header(c->r, "Retry-After",
-                       strcmp(err->reason, "ShuttingDown") == 0 ? "2" : "5");
+    if (strcmp(err->reason, "ShuttingDown") == 0) {
+        h->http_header(c->r, "Retry-After", "2");
     }
 
     bk_metrics_refused(c->a->metrics, err->reason);

@@ -129,7 +129,6 @@ bk_wake_http(bk_request_t *r, const bk_request_info_t *info, void *data)
         (void) bk_fail(&err, 503, "NoCapacity",
                        "look at bkctl workers and the configuration",
                        "pool %s has no worker that could be started", pool);
-        h->http_header(r, "Retry-After", "5");
         goto failed;
     }
 

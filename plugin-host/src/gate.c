@@ -13,6 +13,7 @@
 
 static void bk_gate_ask(bk_request_t *r, int verb, void *data);
 static void bk_gate_known(bk_who_t *who, const bk_err_t *err, void *data);
+static int bk_gate_route(bk_caller_t *c, bk_err_t *err);
 static void bk_gate_refuse(bk_caller_t *c, const bk_err_t *err);
 static void bk_gate_nobody(bk_gate_t *g, bk_err_t *err);
 static void bk_gate_forget(void *caller);
@@ -173,15 +174,36 @@ bk_gate_known(bk_who_t *who, const bk_err_t *err, void *data)
     c->who = bk_who_ref(who);
     c->access = bk_access_ref(g->core->access);
 
-    if (c->verb != BK_VERB_ANY
-        && bk_access_any(c->access, who, c->verb, &refused) != 0)
-    {
+    if (c->verb != BK_VERB_ANY && bk_gate_route(c, &refused) != 0) {
         bk_gate_count(g, BK_STR(BK_ACCESS_NONE), 0);
         bk_gate_refuse(c, &refused);
         return;
     }
 
     bk_httpd_pass(c->request);
+}
+
+
+/* May it be here at all?  Handlers of admin routes ask no more. */
+
+static int
+bk_gate_route(bk_caller_t *c, bk_err_t *err)
+{
+    bk_decision_t  d;
+
+    if (bk_access_any(c->access, c->who, c->verb, err) != 0) {
+        return -1;
+    }
+
+    if (c->verb == BK_VERB_ADMIN
+        && bk_access_decide(c->access, c->who, c->verb, BK_STR(""), &d, NULL)
+           == 0)
+    {
+        bk_gate_keep(c, d.rule, BK_STR(""));
+        bk_gate_count(c->gate, d.rule, 1);
+    }
+
+    return 0;
 }
 
 

@@ -139,6 +139,7 @@ bk_gate_audit(bk_gate_t *g, bk_request_t *r, const char *what,
     char         *text;
     json_t       *line, *more;
     bk_caller_t  *c = r != NULL ? bk_httpd_caller(r) : NULL;
+    bk_caller_t   open = { .gate = g, .request = r };
 
     if (c != NULL) {
         c->audited = 1;
@@ -148,7 +149,14 @@ bk_gate_audit(bk_gate_t *g, bk_request_t *r, const char *what,
         return;
     }
 
-    line = bk_gate_line(c, r, what, outcome);
+    /* of an open route, where anybody may try what he likes */
+    line = c == NULL && r != NULL && strcmp(outcome, "failed") == 0
+           ? bk_gate_refused(&open, what, outcome)
+           : bk_gate_line(c, r, what, outcome);
+
+    if (line == NULL) {
+        return;
+    }
 
     if (members.len > 0 && members.len <= BK_GATE_MEMBERS_MAX) {
         text = malloc(members.len + 2);

@@ -90,9 +90,14 @@ bk_conn_close(bk_conn_t *c)
         } else if (r->gone != NULL) {
             r->gone(r, r->gone_data);
             bk_request_free(r);
-        }
 
-        /* else the handler still answers, and that frees it */
+        } else {
+            /* the handler still answers, and that frees it */
+            r->client = strdup(c->client);
+            if (r->client == NULL) {
+                abort();
+            }
+        }
     }
 
     free(c);

@@ -53,7 +53,8 @@ bk_httpd_bearer(const bk_request_t *r, bk_str_t *bearer)
 const char *
 bk_httpd_client(const bk_request_t *r)
 {
-    return r->conn != NULL ? r->conn->client : "gone";
+    return r->conn != NULL ? r->conn->client
+           : r->client != NULL ? r->client : "gone";
 }
 
 

@@ -171,6 +171,7 @@ struct bk_ending_s {
     bk_request_t             *r;
     bk_timer_t               *timer;
     uint64_t                  deadline;     /* monotonic */
+    bk_buf_t                  line;         /* for the audit log */
     unsigned                  before;       /* connections */
     int                       state;        /* BK_ALLOC_* */
     int                       written;      /* its end is in the journal */
@@ -276,10 +277,13 @@ struct bk_allocator_s {
 };
 
 
-/* buf.c: audit lines: the members that all of them have; writes it, frees b */
+/*
+ * buf.c: audit lines, when the outcome is known: the members that all of them
+ * have; writes it, frees b.  err: it is "failed", and why.
+ */
 void bk_buf_allocation(bk_buf_t *b, const uint8_t *hash, const char *pool);
 void bk_buf_audit(bk_allocator_t *a, bk_request_t *r, const char *what,
-    const char *outcome, bk_buf_t *b);
+    const char *outcome, const bk_err_t *err, bk_buf_t *b);
 
 /* request.c */
 /* "demo" in "default", or a name with a slash as it is */
@@ -367,6 +371,10 @@ int bk_routes_token(bk_str_t body, char *token, uint8_t *hash,
 int bk_routes_known(bk_allocator_t *a, const uint8_t *hash, bk_row_t *row,
     bk_err_t *err);
 int bk_routes_unknown(bk_err_t *err);
+/* answers, and writes the line that the host has not, since nobody asked but
+ * a token; row: NULL or without a pool: it is not known what it is about */
+void bk_routes_fail(bk_allocator_t *a, bk_request_t *r, const char *what,
+    const bk_row_t *row, const bk_err_t *err);
 int bk_routes_over(const bk_row_t *row, bk_err_t *err);
 
 /* own.c: by its id, if it is the caller's own, or a rule allows verb */
@@ -418,7 +426,7 @@ unsigned bk_ending_count(bk_allocator_t *a, const char *id,
     bk_count_t *count);
 /* ends it, and answers when its connections are gone, or after a while */
 void bk_ending_begin(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash,
-    int state, const char *reason);
+    const char *pool, int state, const char *reason);
 /* it has ended so before */
 void bk_ending_again(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash,
     int state, const char *reason);

@@ -93,7 +93,7 @@ bk_answer_audit(bk_call_t *c, int state)
     bk_buf_str(&b, "state", bk_state_name(state));
 
     bk_buf_audit(c->a, c->r, "allocate",
-                 rec->seat == NULL ? "queued" : "allocated", &b);
+                 rec->seat == NULL ? "queued" : "allocated", NULL, &b);
 }
 
 

@@ -17,7 +17,7 @@
 #define BK_BACKUP_NAME_MAX  64
 
 
-/* One backup, whose caller may have gone away. */
+/* One backup; r: NULL when it was answered before its end. */
 typedef struct {
     bk_allocator_t  *a;
     bk_request_t    *r;
@@ -38,10 +38,9 @@ static int bk_backup_read(bk_allocator_t *a, bk_str_t body, char *name,
     bk_err_t *err);
 static int bk_backup_path(bk_allocator_t *a, const char *name, bk_job_t *job,
     bk_err_t *err);
-static void bk_backup_gone(bk_request_t *r, void *data);
 static void bk_backup_done(void *data, const bk_err_t *err);
 static void bk_backup_answer(bk_job_t *job);
-static void bk_backup_audit(bk_job_t *job, const char *outcome);
+static void bk_backup_audit(bk_job_t *job, const bk_err_t *err);
 
 
 int
@@ -122,7 +121,7 @@ bk_backup_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     job->r = r;
     a->backup->job = job;
 
-    h->http_on_gone(r, bk_backup_gone, job);
+    /* the copy is made all the same when the caller goes away meanwhile */
     bk_journal_backup(a->journal, job->path, bk_backup_done, job);
 }
 
@@ -211,19 +210,6 @@ bk_backup_path(bk_allocator_t *a, const char *name, bk_job_t *job,
 }
 
 
-/* The copy is made all the same. */
-
-static void
-bk_backup_gone(bk_request_t *r, void *data)
-{
-    bk_job_t *job = data;
-
-    (void) r;
-
-    job->r = NULL;
-}
-
-
 static void
 bk_backup_done(void *data, const bk_err_t *err)
 {
@@ -240,21 +226,15 @@ bk_backup_done(void *data, const bk_err_t *err)
         return;
     }
 
-    bk_backup_audit(job, err == NULL ? "done" : "failed");
+    bk_backup_audit(job, err);
 
     if (err != NULL) {
         h->log(h, BK_LOG_ERROR, "backup of the journal: %s", err->text);
-
-        if (job->r != NULL) {
-            h->http_fail(job->r, err);
-        }
+        h->http_fail(job->r, err);
 
     } else {
         h->log(h, BK_LOG_INFO, "backup of the journal: %s", job->path);
-
-        if (job->r != NULL) {
-            bk_backup_answer(job);
-        }
+        bk_backup_answer(job);
     }
 
     free(job);
@@ -287,11 +267,11 @@ bk_backup_answer(bk_job_t *job)
 
 
 static void
-bk_backup_audit(bk_job_t *job, const char *outcome)
+bk_backup_audit(bk_job_t *job, const bk_err_t *err)
 {
-    const bk_host_t  *h;
+    bk_buf_t  b;
 
-    h = job->a->host;
-
-    h->audit(h, job->r, "backup", outcome, BK_STR(""));
+    b = (bk_buf_t) { NULL, 0, 0 };
+    bk_buf_str(&b, "path", job->path);
+    bk_buf_audit(job->a, job->r, "backup", "done", err, &b);
 }

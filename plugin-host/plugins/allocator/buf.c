@@ -175,8 +175,14 @@ bk_buf_allocation(bk_buf_t *b, const uint8_t *hash, const char *pool)
 
 void
 bk_buf_audit(bk_allocator_t *a, bk_request_t *r, const char *what,
-    const char *outcome, bk_buf_t *b)
+    const char *outcome, const bk_err_t *err, bk_buf_t *b)
 {
+    if (err != NULL) {
+        outcome = "failed";
+        bk_buf_number(b, "status", (uint64_t) err->code);
+        bk_buf_str(b, "reason", err->reason);
+    }
+
     /* without the brace that opens the object */
     a->host->audit(a->host, r, what, outcome,
                    (bk_str_t) { b->data + 1, b->len - 1 });

@@ -24,7 +24,7 @@ typedef struct {
 /* A drain that is being written, or its end. */
 typedef struct {
     bk_allocator_t  *a;
-    bk_request_t    *r;         /* NULL: the caller went away */
+    bk_request_t    *r;
     int              undo;
     bk_drain_t       drain;
 } bk_draining_t;
@@ -39,8 +39,7 @@ typedef struct {
 } bk_users_t;
 
 
-static void bk_drain_audit(bk_draining_t *d);
-static void bk_drain_gone(bk_request_t *r, void *data);
+static void bk_drain_audit(bk_draining_t *d, const bk_err_t *err);
 static void bk_drain_written(void *data, const bk_err_t *err);
 static int bk_drain_read(bk_str_t body, char *pool, char *reason, int *undo,
     bk_err_t *err);
@@ -96,9 +95,7 @@ bk_drain_http(bk_request_t *r, const bk_request_info_t *info, void *data)
            !d->undo && d->drain.reason[0] != '\0' ? ": " : "",
            d->undo ? "" : d->drain.reason);
 
-    bk_drain_audit(d);
-    h->http_on_gone(r, bk_drain_gone, d);
-
+    /* it is drained all the same when the caller goes away meanwhile */
     if (d->undo) {
         bk_journal_undrain(a->journal, d->drain.pool, d->drain.worker,
                            bk_drain_written, d);
@@ -112,27 +109,20 @@ bk_drain_http(bk_request_t *r, const bk_request_info_t *info, void *data)
 
 
 static void
-bk_drain_audit(bk_draining_t *d)
+bk_drain_audit(bk_draining_t *d, const bk_err_t *err)
 {
     bk_buf_t  b;
 
     b = (bk_buf_t) { NULL, 0, 0 };
     bk_buf_str(&b, "pool", d->drain.pool);
     bk_buf_str(&b, "worker", d->drain.worker);
-    bk_buf_str(&b, "reason", d->drain.reason);
-    bk_buf_audit(d->a, d->r, "drain", d->undo ? "taken back" : "drained",
+
+    if (err == NULL) {
+        bk_buf_str(&b, "reason", d->drain.reason);
+    }
+
+    bk_buf_audit(d->a, d->r, "drain", d->undo ? "taken back" : "drained", err,
                  &b);
-}
-
-
-static void
-bk_drain_gone(bk_request_t *r, void *data)
-{
-    bk_draining_t *d = data;
-
-    (void) r;
-
-    d->r = NULL;
 }
 
 
@@ -144,12 +134,10 @@ bk_drain_written(void *data, const bk_err_t *err)
     bk_allocator_t  *a;
 
     a = d->a;
+    bk_drain_audit(d, err);
 
     if (err != NULL) {
-        if (d->r != NULL) {
-            a->host->http_fail(d->r, err);
-        }
-
+        a->host->http_fail(d->r, err);
         free(d);
         return;
     }
@@ -162,10 +150,7 @@ bk_drain_written(void *data, const bk_err_t *err)
         bk_drain_run(a);
     }
 
-    if (d->r != NULL) {
-        bk_drain_answer(a, d->r, d->drain.pool, d->drain.worker);
-    }
-
+    bk_drain_answer(a, d->r, d->drain.pool, d->drain.worker);
     free(d);
 }
 

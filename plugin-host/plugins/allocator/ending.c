@@ -80,7 +80,6 @@ bk_ending_new(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash,
     e->timer = a->host->timer_new(a->host, bk_ending_look, e);
 
     TAILQ_INSERT_TAIL(&a->endings, e, link);
-    a->host->http_on_gone(r, bk_ending_gone, e);
 
     return e;
 }
@@ -88,11 +87,12 @@ bk_ending_new(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash,
 
 void
 bk_ending_begin(bk_allocator_t *a, bk_request_t *r, const uint8_t *hash,
-    int state, const char *reason)
+    const char *pool, int state, const char *reason)
 {
     bk_ending_t  *e;
 
     e = bk_ending_new(a, r, hash, state, reason);
+    bk_buf_allocation(&e->line, hash, pool);
 
     bk_allocator_end(a, hash, state, reason, bk_ending_written, e);
 }
@@ -117,10 +117,17 @@ bk_ending_written(void *data, const bk_err_t *err)
 
     e->written = 1;
 
-    if (e->r == NULL) {
-        bk_ending_free(e);
-        return;
+    if (err == NULL) {
+        bk_buf_str(&e->line, "reason", e->reason);
+
+    } else {
+        /* for the gateways it has (over.c) */
+        bk_buf_bool(&e->line, "ended", 1);
     }
+
+    bk_buf_audit(e->a, e->r,
+                 e->state == BK_ALLOC_REVOKED ? "revoke" : "release",
+                 bk_state_name(e->state), err, &e->line);
 
     if (err != NULL) {
         e->a->host->http_fail(e->r, err);
@@ -145,6 +152,7 @@ bk_ending_watch(bk_ending_t *e)
         return;
     }
 
+    h->http_on_gone(e->r, bk_ending_gone, e);
     e->deadline = h->monotonic_ms(h) + BK_ENDING_WAIT;
     h->timer_set(e->timer, BK_ENDING_LOOK);
 }
@@ -179,11 +187,7 @@ bk_ending_gone(bk_request_t *r, void *data)
 
     (void) r;
 
-    e->r = NULL;
-
-    if (e->written) {
-        bk_ending_free(e);
-    }
+    bk_ending_free(e);
 }
 
 

@@ -16,10 +16,11 @@
 /* A renewal that is being written. */
 typedef struct {
     bk_allocator_t  *a;
-    bk_request_t    *r;         /* NULL: the caller went away */
+    bk_request_t    *r;
     uint8_t          hash[BK_TABLE_HASH_LEN];
     uint64_t         until_ms;
     bk_buf_t         answer;
+    bk_buf_t         line;      /* for the audit log */
 } bk_renewal_t;
 
 
@@ -31,7 +32,7 @@ static int bk_renew_cert(bk_allocator_t *a, const bk_row_t *row,
     const char *token, uint64_t until, bk_buf_t *b, bk_err_t *err);
 static void bk_renew_write(bk_allocator_t *a, bk_request_t *r,
     const bk_row_t *row, uint64_t until, bk_buf_t *b);
-static void bk_renew_gone(bk_request_t *r, void *data);
+static void bk_renew_line(bk_buf_t *b, const bk_row_t *row, uint64_t until);
 static void bk_renew_written(void *data, const bk_err_t *err);
 static int bk_renew_model(const bk_renewal_t *n, bk_err_t *err);
 
@@ -44,7 +45,7 @@ bk_renew_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     char              token[BK_TOKEN_MAX + 1];
     uint8_t           hash[BK_TABLE_HASH_LEN];
     uint64_t          ttl, until;
-    bk_buf_t          b;
+    bk_buf_t          b, line;
     bk_err_t          err;
     bk_row_t          row;
     bk_record_t      *rec;
@@ -57,13 +58,14 @@ bk_renew_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     until = 0;
 
     memset(token, 0, sizeof(token));
+    memset(&row, 0, sizeof(row));
 
     if (bk_routes_token(info->body, token, hash, &ttl, &err) != 0
         || bk_renew_allowed(a, hash, &row, &err) != 0
         || bk_renew_until(a, &row, ttl, &until, &err) != 0
         || bk_renew_cert(a, &row, token, until, &b, &err) != 0)
     {
-        h->http_fail(r, &err);
+        bk_routes_fail(a, r, "renew", &row, &err);
         bk_buf_free(&b);
         bk_wipe(token, sizeof(token));
         return;
@@ -78,6 +80,9 @@ bk_renew_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     }
 
     if (row.state == BK_ALLOC_QUEUED) {
+        line = (bk_buf_t) { NULL, 0, 0 };
+        bk_renew_line(&line, &row, until);
+        bk_buf_audit(a, r, "renew", "renewed", NULL, &line);
         h->http_reply(r, 200, "application/json",
                       (bk_str_t) { b.data, b.len });
         bk_buf_free(&b);
@@ -101,6 +106,8 @@ bk_renew_allowed(bk_allocator_t *a, const uint8_t *hash, bk_row_t *row,
     if (bk_routes_known(a, hash, &known, err) != 0) {
         return -1;
     }
+
+    *row = known;
 
     if (known.state >= BK_ALLOC_EXPIRED) {
         return bk_routes_over(&known, err);
@@ -226,7 +233,6 @@ static void
 bk_renew_write(bk_allocator_t *a, bk_request_t *r, const bk_row_t *row,
     uint64_t until, bk_buf_t *b)
 {
-    bk_buf_t       audit;
     bk_renewal_t  *n;
 
     n = calloc(1, sizeof(bk_renewal_t));
@@ -241,27 +247,20 @@ bk_renew_write(bk_allocator_t *a, bk_request_t *r, const bk_row_t *row,
     n->answer = *b;
     memcpy(n->hash, row->hash, BK_TABLE_HASH_LEN);
 
-    audit = (bk_buf_t) { NULL, 0, 0 };
-    bk_buf_allocation(&audit, row->hash, row->pool);
-    bk_buf_time(&audit, "expiresAt", until);
-    bk_buf_audit(a, r, "renew", "renewed", &audit);
+    bk_renew_line(&n->line, row, until);
 
-    a->host->http_on_gone(r, bk_renew_gone, n);
+    /* it is renewed all the same when the caller goes away meanwhile */
     bk_journal_extend(a->journal, row->hash, until, a->host->now_ms(a->host),
                       bk_renew_written, n);
 }
 
 
-/* It is renewed all the same. */
-
 static void
-bk_renew_gone(bk_request_t *r, void *data)
+bk_renew_line(bk_buf_t *b, const bk_row_t *row, uint64_t until)
 {
-    bk_renewal_t *n = data;
-
-    (void) r;
-
-    n->r = NULL;
+    bk_buf_allocation(b, row->hash, row->pool);
+    bk_buf_str(b, "owner", row->owner);
+    bk_buf_time(b, "expiresAt", until);
 }
 
 
@@ -286,11 +285,13 @@ bk_renew_written(void *data, const bk_err_t *err)
                bk_time_format(n->until_ms, when, sizeof(when)));
     }
 
-    if (n->r != NULL && err == NULL) {
+    bk_buf_audit(n->a, n->r, "renew", "renewed", err, &n->line);
+
+    if (err == NULL) {
         h->http_reply(n->r, 200, "application/json",
                       (bk_str_t) { n->answer.data, n->answer.len });
 
-    } else if (n->r != NULL) {
+    } else {
         h->http_fail(n->r, err);
     }
 

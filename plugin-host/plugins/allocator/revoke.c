@@ -14,8 +14,6 @@ static int bk_revoke_reason(bk_allocator_t *a, bk_request_t *r, const
 static void bk_revoke_end(bk_allocator_t *a, bk_request_t *r,
     const bk_request_info_t *info, int verb, int state,
     const char *otherwise);
-static void bk_revoke_audit(bk_allocator_t *a, bk_request_t *r,
-    const char *what, const bk_row_t *row, const char *reason);
 
 
 /* DELETE /api/v1/allocations/ID */
@@ -84,27 +82,11 @@ bk_revoke_end(bk_allocator_t *a, bk_request_t *r,
            (int) info->client.len, info->client.data,
            reason[0] == '\0' ? "" : ": ", reason);
 
-    bk_revoke_audit(a, r, verb == BK_VERB_REVOKE ? "revoke" : "release",
-                    &row, reason);
     bk_str_copy(name, sizeof(name), who.name);
     bk_journal_note(a->journal, hash, verb == BK_VERB_REVOKE ? "revoke"
                                                              : "release",
                     name, reason, h->now_ms(h));
-    bk_ending_begin(a, r, hash, state, reason);
-}
-
-
-static void
-bk_revoke_audit(bk_allocator_t *a, bk_request_t *r, const char *what,
-    const bk_row_t *row, const char *reason)
-{
-    bk_buf_t  b;
-
-    b = (bk_buf_t) { NULL, 0, 0 };
-    bk_buf_allocation(&b, row->hash, row->pool);
-    bk_buf_str(&b, "reason", reason);
-    bk_buf_audit(a, r, what, strcmp(what, "revoke") == 0 ? "revoked"
-                                                         : "released", &b);
+    bk_ending_begin(a, r, hash, row.pool, state, reason);
 }
 
 

@@ -16,7 +16,8 @@
 /* A release that is being written. */
 typedef struct {
     bk_allocator_t  *a;
-    bk_request_t    *r;         /* NULL: the caller went away */
+    bk_request_t    *r;
+    bk_buf_t         line;      /* for the audit log */
 } bk_going_t;
 
 
@@ -28,7 +29,6 @@ static void bk_routes_connections(bk_allocator_t *a, bk_request_t *r,
     const char *id, bk_buf_t *b);
 static void bk_routes_release(bk_request_t *r, const bk_request_info_t *info,
     void *data);
-static void bk_routes_gone(bk_request_t *r, void *data);
 static void bk_routes_released(void *data, const bk_err_t *err);
 
 
@@ -132,6 +132,23 @@ bk_routes_unknown(bk_err_t *err)
     return bk_fail(err, 404, "AllocationNotFound",
                    "allocate again; ended allocations are forgotten after "
                    "a time", "there is no such allocation");
+}
+
+
+void
+bk_routes_fail(bk_allocator_t *a, bk_request_t *r, const char *what,
+    const bk_row_t *row, const bk_err_t *err)
+{
+    bk_buf_t  b;
+
+    b = (bk_buf_t) { NULL, 0, 0 };
+
+    if (row != NULL && row->pool[0] != '\0') {
+        bk_buf_allocation(&b, row->hash, row->pool);
+    }
+
+    bk_buf_audit(a, r, what, "failed", err, &b);
+    a->host->http_fail(r, err);
 }
 
 
@@ -309,10 +326,10 @@ bk_routes_release(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     char              id[BK_ID_LEN + 1];
     uint8_t           hash[BK_TABLE_HASH_LEN];
-    bk_buf_t          b;
     bk_err_t          err;
     bk_row_t          row;
     bk_going_t       *g;
+    bk_record_t      *rec;
     const bk_host_t  *h;
 
     h = a->host;
@@ -321,7 +338,7 @@ bk_routes_release(bk_request_t *r, const bk_request_info_t *info, void *data)
     if (bk_routes_token(info->body, NULL, hash, NULL, &err) != 0
         || bk_routes_known(a, hash, &row, &err) != 0)
     {
-        h->http_fail(r, &err);
+        bk_routes_fail(a, r, "release", NULL, &err);
         return;
     }
 
@@ -339,25 +356,17 @@ bk_routes_release(bk_request_t *r, const bk_request_info_t *info, void *data)
     g->a = a;
     g->r = r;
 
-    b = (bk_buf_t) { NULL, 0, 0 };
-    bk_buf_allocation(&b, hash, row.pool);
-    bk_buf_audit(a, r, "release", "released", &b);
+    bk_buf_allocation(&g->line, hash, row.pool);
+    rec = bk_record_find(a->records, hash);
+
+    if (rec != NULL) {
+        bk_buf_str(&g->line, "owner", bk_queue_user_owner(rec->user));
+    }
 
     h->log(h, BK_LOG_INFO, "allocation %s: released", bk_token_id(hash, id));
 
-    h->http_on_gone(r, bk_routes_gone, g);
+    /* it is released all the same when the caller goes away meanwhile */
     bk_allocator_end(a, hash, BK_ALLOC_RELEASED, "", bk_routes_released, g);
-}
-
-
-static void
-bk_routes_gone(bk_request_t *r, void *data)
-{
-    bk_going_t *g = data;
-
-    (void) r;
-
-    g->r = NULL;
 }
 
 
@@ -366,11 +375,18 @@ bk_routes_released(void *data, const bk_err_t *err)
 {
     bk_going_t *g = data;
 
-    if (g->r != NULL && err == NULL) {
+    if (err != NULL) {
+        /* for the gateways it has (over.c) */
+        bk_buf_bool(&g->line, "ended", 1);
+    }
+
+    bk_buf_audit(g->a, g->r, "release", "released", err, &g->line);
+
+    if (err == NULL) {
         g->a->host->http_reply(g->r, 200, "application/json",
                                BK_STR("{}\n"));
 
-    } else if (g->r != NULL) {
+    } else {
         g->a->host->http_fail(g->r, err);
     }
 

@@ -73,7 +73,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char               *pem = NULL;
     bk_cert_request_t   req;
 
-    if (size < 1 || size > 65536) {
+    if (size < 2 || size > 65536) {
         return 0;
     }
 
@@ -114,10 +114,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
 
-    if (size > 0) {
-        fuzz_request(&req);
-    }
-
+    fuzz_request(&req);
     free(pem);
 
     return 0;

@@ -38,10 +38,14 @@ my @bad = (
     [$certs, '{"pools":["' . 'p' x 400 . '"]}', 'TooLong', qr/./],
 );
 
-plan tests => 2 * @bad + 19;
+plan tests => 2 * @bad + 25;
 
 my $t = Test::Buildkit->new;
-my $host = start($t, '', workers => 2);
+my $host = start($t, '', workers => 2, pool => { more => <<'END' });
+  - name: team/demo
+    shared: true
+    workers: [{name: t1, endpoint: "127.0.0.1:7900", tlsName: t1.test}]
+END
 
 for (@bad) {
     my ($path, $body, $reason, $text) = @$_;
@@ -86,6 +90,20 @@ $host->request(POST => '/api/v1/workers/release',
 $t->wait_for(sub { lookup_as($t, $q->{allocationToken})->{json}{state} eq
     'ready' }, 10, 'its turn');
 pass '... and in its turn it is';
+
+# a name without a namespace is of the one that is named, or of "default"
+for ([$allocate, poolName => 'demo'], [$certs, pools => ['demo']]) {
+    my ($path, @name) = @$_;
+    my $got = $host->request(POST => $path, { @name, namespace => 'team' })
+        ->{json};
+    is $got->{poolName} // 'team/demo', 'team/demo', "$path: a namespace";
+    is lookup_as($t, $got->{allocationToken} // $got->{token})->{json}
+        {workerName}, 't1', '... its worker';
+    $name[1] = ref $name[1] ? ['team/demo'] : 'team/demo';
+    $got = $host->request(POST => $path, { @name, namespace => 'x' })->{json};
+    is lookup_as($t, $got->{allocationToken} // $got->{token})->{json}
+        {workerName}, 't1', '... or the whole name';
+}
 unlike $host->log, qr/\Q$a->{allocationToken}\E/, 'no token is in the log';
 $host->stop;
 

@@ -13,11 +13,12 @@ use lib "$FindBin::Bin/lib";
 use Queue;
 use Test::Buildkit;
 
-plan tests => 11;
+plan tests => 13;
 
 my $t = Test::Buildkit->new;
 my %few = (few => 'yes');
-my $host = start($t, rules(<<'END'), workers => 2, options => 'maxQueued: 2');
+my $options = 'maxQueued: 2, maxWait: 1s, defaultWait: 1s';
+my $host = start($t, rules(<<'END'), workers => 2, options => $options);
     - {name: one, match: [{claim: few, values: ["yes"]}], concurrency: 1}
 END
 
@@ -44,4 +45,10 @@ release_as($t, $ann[$_]{json}{token}) for 1, 2;
 is queued($host), 2, 'those of the first one go';
 is allocate_as($t, 'bob', {})->{status}, 200,
     'bob has nothing in it any more, and may wait';
+
+# as long as the host says, however long the caller would
+my $yan = ask_as($t, 'yan', { wait => '1h' });
+answers(20, $yan);
+is "$yan->{status} $yan->{json}{state}", '200 queued', 'an hour is too long';
+cmp_ok $yan->{time}, '>=', 0.9, '... it was maxWait';
 $host->stop;

@@ -11,7 +11,7 @@ use lib "$FindBin::Bin/lib";
 use Allocator;
 use Test::Buildkit;
 
-plan tests => 7;
+plan tests => 11;
 
 my $t = Test::Buildkit->new;
 my $host = $t->host(conf([fake_pool($t, options => { workers => 2 }),
@@ -35,7 +35,21 @@ ok wake()->{ready}, 'all taken: they run';
 $host->request(POST => '/api/v1/workers/release',
     { token => $has->{token} });
 is wake()->{workerName}, $has->{workerName}, 'the free one';
+
+# the name alone is of "default", or of the namespace that is asked for
+$r = wake('demo?namespace=');
+is $r->{poolName}, 'default/demo', 'no namespace: default';
+$r = wake('demo?namespace=team');
+is $r->{error}, wake('team%2Fdemo')->{error}, 'a namespace';
+like $r->{error}, qr{team/demo}, '... of its own';
+is wake('default%2Fdemo?namespace=team')->{poolName}, 'default/demo',
+    'the whole name says it already';
 $host->stop;
 
 
-sub wake { return $host->request(POST => '/api/v1/pools/demo/wake')->{json} }
+sub wake {
+    my ($name, $query) = split /(?=\?)/, $_[0] // 'demo';
+
+    return $host->request(POST => "/api/v1/pools/$name/wake" . ($query // ''))
+        ->{json};
+}

@@ -9,11 +9,12 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use Allocator qw(journal);
 use Digest::SHA qw(sha256_hex);
 use JSON;
 use Test::Buildkit;
 
-plan tests => 61;
+plan tests => 62;
 
 my $t = Test::Buildkit->new;
 my $bkctl = $t->build . '/bkctl';
@@ -47,7 +48,8 @@ END
 # allocate
 
 my $got = bkctl('allocate', '--pool', 'demo', '--ttl', '10m', '--out',
-    "$dir/job", '--job-id', 'j1', '--metadata', 'a=b', '--metadata', 'c=d=e');
+    "$dir/job", '--job-id', 'j1', '--metadata', 'a=b', '--metadata', 'c=d=e',
+    '--cache-key', 'octo/app');
 is($got->{rc}, 0, 'allocate: exit 0');
 is($got->{err}, '', 'allocate: a quick one says nothing on stderr');
 my $answer = decode_json($got->{out});
@@ -56,6 +58,8 @@ is($answer->{state}, 'ready', '... state');
 my $token = $answer->{token};
 my $id = substr sha256_hex($token), 0, 12;
 is($answer->{id}, $id, '... the id is made of the token\'s hash');
+is_deeply([journal($t, 'SELECT cache_key FROM allocations')],
+    [{ cache_key => 'octo/app' }], '... the cache key');
 is($answer->{gatewayEndpoint}, 'tcp://localhost:' . $t->port('gw'),
     '... gatewayEndpoint');
 

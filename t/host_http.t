@@ -118,20 +118,30 @@ like(raw("$pools\r\nContent-Type: application/json; charset=utf-8\r\n"
     . "Content-Length: 2\r\n$end" . '{}'), qr/^HTTP\/1\.1 200/,
     'a body of the right type');
 
-# a slow one: a byte each half second keeps nothing open
-my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") or die $!;
-my $select = IO::Select->new($s);
-my ($began, $text) = (time, '');
-syswrite $s, "GET /healthz HTTP/1.1\r\nA: ";
-while (time < $began + 20) {
-    if ($select->can_read(0.5)) {
-        sysread $s, $text, 65536, length $text or last;
-        next;
-    }
-    syswrite $s, 'x';
+# slow ones: a byte each half second, of a head or a body, keeps nothing open
+my %slow = (head => "GET /healthz HTTP/1.1\r\nA: ",
+    body => "$pools\r\nHost: x\r\nContent-Type: application/json"
+    . "\r\nContent-Length: 1000\r\n\r\n{\"a\":\"");
+for (values %slow) {
+    my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") or die $!;
+    syswrite $s, $_;
+    $_ = { socket => $s, text => '' };
 }
-error_is($text, 408, 'Timeout', 'a byte each half second');
-cmp_ok(time - $began, '<', 15, 'is ended in time');
+my $select = IO::Select->new(map { $_->{socket} } values %slow);
+my $began = time;
+while ($select->count && time < $began + 20) {
+    my %ready = map { $_ => 1 } $select->can_read(0.5);
+    for my $one (values %slow) {
+        my $s = $one->{socket};
+        next if !$select->exists($s);
+        if (!$ready{$s}) { syswrite $s, 'x' if !keys %ready; next }
+        sysread $s, $one->{text}, 65536, length $one->{text}
+            or $select->remove($s);
+    }
+}
+error_is($slow{$_}{text}, 408, 'Timeout', "a $_, a byte each half second")
+    for qw(head body);
+cmp_ok(time - $began, '<', 15, 'both are ended in time');
 
 is($h->request(GET => '/healthz')->{status}, 200, 'the host is well');
 

@@ -11,7 +11,7 @@ use Access;
 use JSON ();
 use Test::Buildkit;
 
-plan tests => 31;
+plan tests => 45;
 
 my $t = Test::Buildkit->new;
 $t->write('static.yaml', <<'E');
@@ -21,14 +21,16 @@ pools:
       - {name: w1, endpoint: "127.0.0.1:7001", tlsName: localhost}
       - {name: w2, endpoint: "127.0.0.1:7002", tlsName: localhost}
   - name: other/pool
-    workers: [{name: w1, endpoint: "127.0.0.1:7003", tlsName: localhost}]
+    workers:
+      - {name: w1, endpoint: "127.0.0.1:7003", tlsName: localhost}
+      - {name: w3, endpoint: "127.0.0.1:7004", tlsName: localhost}
 E
 my $h = Access::host($t, <<'E', plugins => <<'P');
 audit: {file: "%%DIR%%/audit.log"}
 access:
   rules:
     - {name: ci, sources: [who], match: [{claim: ci, values: ["1"]}], pools: ["default/*"], maxTtl: 10m}
-    - {name: sre, match: [{claim: sre, values: ["1"]}], pools: ["default/*"], verbs: [revoke, list, drain]}
+    - {name: sre, match: [{claim: sre, values: ["1"]}], pools: [default/demo], verbs: [revoke, list, drain]}
 E
   - {name: static, options: {file: "%%DIR%%/static.yaml"}}
   - {name: allocator}
@@ -115,6 +117,44 @@ is(as(ann => \%ci, DELETE => "/api/v1/allocations/$r->{json}{id}")->{status},
 $r = as(bob => \%ci, POST => $allocate, { poolName => 'demo' });
 is($h->request(GET => "/api/v1/allocations/$r->{json}{id}")->{json}{owner},
     'who:bob', 'an operator sees it');
+
+# wake, in the pools of the rule
+my $d = as(bob => \%ci, POST => '/api/v1/pools/demo/wake');
+is("$d->{status} $d->{json}{poolName}", '200 default/demo', 'bob wakes a pool');
+($line) = audited('wake');
+is_deeply([@$line{qw(who rule pool outcome)}],
+    ['who:bob', 'ci', 'default/demo', 'done'], 'and that is written down');
+is(as(bob => \%ci, POST => "/api/v1/pools/$_")->{status}, 403,
+    "not one of another rule: $_") for 'other%2Fpool/wake',
+    'pool/wake?namespace=other';
+is(as(sre => \%sre, POST => '/api/v1/pools/demo/wake')->{status}, 403,
+    'nor does who may only drain');
+
+# drain, likewise; w1 is in both pools
+sub drain { as($_[0], $_[1], POST => "/api/v1/workers/$_[2]/drain", $_[3] // {}) }
+$d = drain(sre => \%sre, 'w1', { reason => 'old' });
+is_deeply([$d->{status}, @{$d->{json}}{qw(pool worker drained)}],
+    [200, 'default/demo', 'w1', JSON::true], 'sre drains the one he may');
+($line) = grep { $_->{outcome} eq 'drained' } audited('drain');
+is_deeply([@$line{qw(who rule pool worker reason)}],
+    ['who:sre', 'sre', 'default/demo', 'w1', 'old'], 'and is written down');
+is(drain(sre => \%sre, 'w3')->{status}, 404, 'not one of another pool');
+my ($there, $not) = map { drain(sre => \%sre, 'w1', { poolName => $_ }) }
+    'other/pool', 'other/none';
+is("$there->{status} $there->{json}{reason}", '403 Forbidden',
+    'nor that of another pool by its name');
+is($there->{body} =~ s/pool:/none:/r, $not->{body},
+    'in the words of a pool that does not exist');
+sub look { as(@_[0, 1], GET => "/api/v1/workers/w1/drain?pool=$_[2]") }
+is(look(sre => \%sre, 'default/demo')->{json}{reason}, 'old', 'who may list looks');
+is(look(sre => \%sre, 'other/pool')->{status}, 403, 'not into another pool');
+is(look(bob => \%ci, 'default/demo')->{status}, 403, 'who may not does not');
+is_deeply({ map { ("$_->{pool}/$_->{name}" => $_->{state}) }
+    grep { $_->{pool} =~ /demo|other/ }
+    @{$h->request(GET => '/api/v1/workers')->{json}} },
+    { 'default/demo/w1' => 'draining', 'default/demo/w2' => 'ready',
+    'other/pool/w1' => 'ready', 'other/pool/w3' => 'ready' },
+    'nothing else was drained');
 
 # it stays his over a restart
 $h->restart;

@@ -8,9 +8,10 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Access;
+use Report;
 use Test::Buildkit;
 
-plan tests => 34;
+plan tests => 44;
 
 my $t = Test::Buildkit->new;
 my $h = Access::host($t, <<'E');
@@ -90,7 +91,31 @@ is_deeply([sort @{names(get(eve => \%all, 'pools'), 'name')}],
 is(scalar @{$h->request(GET => '/api/v1/allocations')->{json}}, 2,
     'an operator at the socket sees all');
 is($h->request(GET => "/api/v1/allocations/$anns")->{status}, 200, 'each');
-is(get(eve => \%all, 'sessions')->{status}, 200, 'sessions');
+
+# connections: those of one's own allocations, or of pools that one may list
+my $n = 0;
+report_make($t->dir . '/reports', generation => ++$n, pool => $_->[0],
+    sessions => [{ worker => 'w1', phase => 'live', kind => 'build',
+    allocation => $_->[1] }])
+    for ['default/one', $anns], ['default/two', $other];
+sub sessions { [sort @{names(get(@_[0, 1], 'sessions' . ($_[2] // '')),
+    'allocation')}] }
+$t->wait_for(sub { @{sessions(eve => \%all)} == 2 }, 10, 'the reports');
+is_deeply(sessions(eve => \%all), [$anns, $other], 'sessions of all pools');
+is_deeply(sessions(eve => \%two), [$other], 'of one');
+is_deeply(sessions(ann => \%one), [$anns], 'of one\'s own allocation');
+is_deeply(sessions(bob => \%one), [], 'of none');
+is_deeply(sessions(chief => { ops => 'chief' }), [], 'or for another verb');
+is_deeply(sessions(ann => { %one, %two }), [$anns, $other], 'of both');
+for ([ann => \%one, $anns], [eve => \%two, $other]) {
+    is_deeply(sessions(@$_[0, 1], "?allocation=$_->[2]"), [$_->[2]],
+        "$_->[0] asks for it");
+}
+is_deeply(sessions(ann => \%one, "?allocation=$other"), [],
+    'and for another\'s');
+is_deeply(sessions(eve => \%two, "?allocation=$anns&worker=w1"), [],
+    'or by its worker');
+is_deeply(sessions(bob => \%one, '?pool=default/one'), [], 'or by the pool');
 
 # the authorities are of no pool
 is(get(ann => \%one, 'ca')->{status}, 403, 'the authorities: not who builds');

@@ -30,6 +30,8 @@ access:
       concurrency: 20
       priority: 10
     - {name: staff, match: [{claim: groups, values: [ops]}], verbs: [admin]}
+    - {name: peers, sources: [unix], match: [{claim: groups, values: ["#65531"]}], verbs: [list]}
+    - {name: one-peer, sources: [unix], match: [{claim: uid, values: ["65530"]}], verbs: [wake]}
   pools:
     - name: default/two
       rules:
@@ -103,25 +105,37 @@ is($r->{json}{rule}, 'operators', 'the socket of an operator');
 is(may({ uid => 0, user => 'root' }, $admin, 'any/thing')->{status}, 403,
     'claims make no operator');
 SKIP: {
-    skip 'not root', 2 if $> != 0;
+    skip 'not root', 6 if $> != 0;
     my $other = <<'P';
 use IO::Socket::UNIX; use POSIX;
-my ($sock) = @ARGV;
-$) = "65533 65531"; POSIX::setgid(65533); POSIX::setuid(65532);
-for my $path ('who', 'pools') {
+my ($sock, $uid, $gid, $groups) = @ARGV;
+$) = "$gid $groups"; POSIX::setgid($gid); POSIX::setuid($uid);
+for my $request ('GET who', 'GET pools', 'POST who/wake', 'POST who/admin') {
+    my ($method, $path) = split / /, $request;
     my $s = IO::Socket::UNIX->new(Peer => $sock) or die "$sock: $!";
-    print $s "GET /api/v1/$path HTTP/1.1\r\nConnection: close\r\n\r\n";
+    print $s "$method /api/v1/$path HTTP/1.1\r\nConnection: close\r\n\r\n";
     print <$s>, "\n";
 }
 P
+    my $peer = sub { $t->run('perl', '-e', $other, $h->api, @_) };
     chmod 0755, $t->dir, $t->dir . '/run';
-    my $r = $t->run('perl', '-e', $other, $h->api);
+    my $r = $peer->(65532, 65533, 65531);
     like($r->{err}, qr/Permission denied/, 'the mode of the socket');
     chmod 0666, $h->api;
-    $r = $t->run('perl', '-e', $other, $h->api);
-    like($r->{out}, qr{"name":"unix:\#65532".*"groups":\["\#65531","\#65533"\]
-        .*HTTP/1\.1\ 403\ }sx, 'who gets in is who he is, and no operator')
-        or diag($r->{err});
+    $r = $peer->(65532, 65533, 65531);
+    like($r->{out}, qr{"name":"unix:\#65532".*"groups":\["\#65531","\#65533"\]}s,
+        'who gets in is who he is') or diag($r->{err});
+    # who, list, wake, admin
+    for ([65532, 65533, 65531, '200 200 403 403', 'a rule for his group'],
+        [65532, 65531, 65534, '200 200 403 403', 'for his first one'],
+        [65530, 65533, 65533, '200 200 200 403', 'for his uid'],
+        [65532, 65533, 65533, '200 403 403 403', 'for neither'])
+    {
+        my ($uid, $gid, $groups, $want, $name) = @$_;
+        $r = $peer->($uid, $gid, $groups);
+        is(join(' ', $r->{out} =~ m{^HTTP/1\.1 (\d+) }mg), $want,
+            "a peer of the socket: $name, and no operator");
+    }
 }
 
 done_testing;

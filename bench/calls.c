@@ -14,8 +14,11 @@
  *     fill POOL COUNT CONCURRENCY allocates as fast as it goes, and keeps them
  *     call NAME POOL COUNT        one after the other: allocate, queue, lookup,
  *                                 renew, get, release (of what was made last),
- *                                 handover (release of what was made first, for
- *                                 which others wait), wake, pools, workers, list
+ *                                 revoke, handover (release of what was made
+ *                                 first, for which others wait), wake, drain
+ *                                 (of w1, and back), pools, workers, list,
+ *                                 sessions, explain, metrics (of a socket that
+ *                                 has them)
  *
  * Tokens go nowhere else.
  */
@@ -34,8 +37,8 @@
 #define CALLS_LATE     60000        /* ms without any answer: given up */
 
 
-enum { ALLOCATE = 0, RELEASE, QUEUE, LOOKUP, RENEW, GET, HANDOVER, WAKE,
-       POOLS, WORKERS, LIST, KINDS };
+enum { ALLOCATE = 0, RELEASE, QUEUE, LOOKUP, RENEW, GET, HANDOVER, REVOKE,
+       WAKE, DRAIN, POOLS, WORKERS, LIST, SESSIONS, EXPLAIN, METRICS, KINDS };
 
 typedef struct {
     char      token[CALLS_TOKEN];
@@ -75,7 +78,8 @@ static void calls_one_by_one(int kind, const char *pool, size_t count);
 
 static const char    *calls_names[KINDS] = {
     "allocate", "release", "queue", "lookup", "renew", "get", "handover",
-    "wake", "pools", "workers", "list"
+    "revoke", "wake", "drain", "pools", "workers", "list", "sessions",
+    "explain", "metrics"
 };
 
 static const char    *calls_socket;
@@ -136,7 +140,9 @@ calls_request(int kind, const char *pool, const made_t *made)
 {
     int          rc;
     char        *text, body[256], path[128], *auth;
-    const char  *method = "POST";
+    const char  *method = "POST", *api = "/api/v1/";
+
+    static unsigned  drains;
 
     path[0] = '\0';
     body[0] = '\0';
@@ -169,23 +175,41 @@ calls_request(int kind, const char *pool, const made_t *made)
         break;
 
     case GET:
-        method = "GET";
+    case REVOKE:
+        method = kind == GET ? "GET" : "DELETE";
         snprintf(path, sizeof(path), "allocations/%s", made->id);
+        break;
+
+    case DRAIN:
+        snprintf(path, sizeof(path), "workers/w1/drain");
+        snprintf(body, sizeof(body), "{\"poolName\":\"%s\",\"undo\":%s}",
+                 pool, drains++ % 2 ? "true" : "false");
+        break;
+
+    case EXPLAIN:
+        method = "GET";
+        snprintf(path, sizeof(path), "explain?pool=%s&verb=allocate", pool);
+        break;
+
+    case METRICS:
+        method = "GET";
+        api = "/metrics";
         break;
 
     default:
         method = "GET";
         snprintf(path, sizeof(path), "%s", kind == POOLS ? "pools"
-                 : kind == WORKERS ? "workers" : "allocations");
+                 : kind == WORKERS ? "workers"
+                 : kind == SESSIONS ? "sessions" : "allocations");
     }
 
     if (calls_njwt > 0 && (kind == ALLOCATE || kind == QUEUE)) {
         auth = calls_jwt[calls_jwt_next++ % calls_njwt];
     }
 
-    rc = asprintf(&text, "%s /api/v1/%s HTTP/1.1\r\nHost: localhost\r\n"
+    rc = asprintf(&text, "%s %s%s HTTP/1.1\r\nHost: localhost\r\n"
                   "%s%s%sContent-Type: application/json\r\nContent-Length: "
-                  "%zu\r\nConnection: close\r\n\r\n%s", method, path,
+                  "%zu\r\nConnection: close\r\n\r\n%s", method, api, path,
                   auth ? "Authorization: Bearer " : "", auth ? auth : "",
                   auth ? "\r\n" : "", strlen(body), body);
 
@@ -492,7 +516,7 @@ calls_one_by_one(int kind, const char *pool, size_t count)
         }
     }
 
-    if (kind == RELEASE) {
+    if (kind == RELEASE || kind == REVOKE) {
         calls_nmade -= i < calls_nmade ? i : calls_nmade;
     }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 
-# A journal that is too large to be looked through at the start, and damaged:
+# A large journal that is damaged: looked through in time it is refused, with
+# what to do.  When that takes longer (here: the disk holds back one page)
 # plugin-host starts, finds the damage beside its work, and writes nothing
 # more; what lives goes on.
 
@@ -11,10 +12,11 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Allocator;
+use Digest::SHA qw(sha256_hex);
 use Report ();
 use Test::Buildkit;
 
-plan tests => 15;
+plan tests => 23;
 
 my $t = Test::Buildkit->new;
 my $file = $t->dir . '/state/journal.db';
@@ -50,8 +52,32 @@ seek $fh, $page, 0;
 print $fh "\xaa" x 4096;
 close $fh;
 my $size = -s $file;
+my $sum = sha256_hex($t->read($file));
 
-$host->restart;
+# in time
+my $r = $t->run({ timeout => 20 }, $t->build . '/buildkit-plugin-host',
+    '-c', $t->dir . '/host.yaml');
+is $r->{rc}, 1, 'refused';
+like $r->{err} . $r->{out}, qr/journal\.db is damaged: /, '... it says why';
+like $r->{err} . $r->{out}, qr/put a good copy back/, '... and what to do';
+unlike $r->{err} . $r->{out}, qr/what lives goes on/, '... and no more';
+is sha256_hex($t->read($file)), $sum, '... and leaves it as it was';
+
+# later
+my $shim = shim();
+my $hold = $t->write('hold', '');
+{
+    local @ENV{qw(LD_PRELOAD HOLD_FILE HOLD_AT ASAN_OPTIONS)} = ($shim, $hold,
+        $page, join ':', grep { defined } $ENV{ASAN_OPTIONS},
+        'verify_asan_link_order=0');
+    $host->restart;
+}
+is lookup($a)->{json}{state}, 'ready', 'it takes too long: it starts';
+$c = allocate();
+is $c->{status}, 200, '... and is written';
+release($c->{json});
+is Report::metrics($t)->{journal_damaged}, 0, '... as nothing is known';
+unlink $hold;
 $t->wait_for(sub { $host->log =~ /is damaged/ }, 60, 'the damage to be seen');
 like $host->log, qr/journal\.db\ is\ damaged:\ .*;\ nothing\ more\ is\ written
     \ to\ it,\ and\ what\ lives\ goes\ on:\ put\ a\ good\ copy\ back/x,
@@ -59,7 +85,7 @@ like $host->log, qr/journal\.db\ is\ damaged:\ .*;\ nothing\ more\ is\ written
 
 is Report::metrics($t)->{journal_damaged}, 1, 'so do the metrics';
 
-my $r = allocate();
+$r = allocate();
 is $r->{status}, 503, 'nothing new';
 is $r->{json}{reason}, 'JournalDamaged', 'and why';
 like $r->{json}{hint}, qr/put a good copy back/, 'and what to do';
@@ -69,7 +95,7 @@ is $host->request(DELETE => "/api/v1/allocations/$b->{id}")->{status}, 503,
 $t->wait_for(sub { lookup($b)->{status} == 410 }, 10, 'its end');
 pass 'but the gateway knows';
 $host->stop;
-is -s $file, $size, 'the file has its size';
+cmp_ok -s $file, '>=', $size, 'nothing of the file is gone';
 
 # a good one again
 unlink glob "$file*";
@@ -91,4 +117,42 @@ sub release {
 sub lookup {
     return $host->request(POST => '/api/v1/workers/lookup',
         { token => $_[0]{token} });
+}
+
+# While HOLD_FILE is there, what is at HOLD_AT of the journal is not read.
+sub shim {
+    my $shim = $t->dir . '/hold.so';
+    $t->write('hold.c', <<'END');
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <stdio.h>
+#include <unistd.h>
+
+ssize_t
+pread64(int fd, void *buf, size_t n, off64_t offset)
+{
+    char     link[64], path[512] = "";
+    ssize_t  (*real)(int, void *, size_t, off64_t)
+                 = dlsym(RTLD_NEXT, "pread64");
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+
+    if (offset == atoll(getenv("HOLD_AT"))
+        && readlink(link, path, sizeof(path) - 1) > 0
+        && strstr(path, "/journal.db") != NULL)
+    {
+        while (access(getenv("HOLD_FILE"), F_OK) == 0) {
+            usleep(10000);
+        }
+    }
+
+    return real(fd, buf, n, offset);
+}
+END
+    system($ENV{CC} // 'cc', qw(-D_GNU_SOURCE -shared -fPIC -o), $shim,
+        $t->dir . '/hold.c', '-ldl') == 0 or die 'cc';
+
+    return $shim;
 }

@@ -2,11 +2,14 @@
  * Is this a journal, is it ours, is it whole?
  *
  * A small file is looked through before anything is done with it.  A large
- * one would hold up the start for seconds: of that the start reads what is
- * alive, and a thread of its own looks at all of it meanwhile.  When that
- * finds damage, nothing more is written: what lives goes on.
+ * one might hold up the start for long: a thread of its own looks at all of
+ * it, and the start waits for that for a moment.  Of one that takes longer
+ * the start reads what is alive; when damage is found then, nothing more is
+ * written: what lives goes on.
  */
 
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +20,11 @@
 
 #define BK_JOURNAL_APPLICATION  0x424b474a      /* "BKGJ" */
 #define BK_JOURNAL_SMALL        (64 * 1024 * 1024)
+#define BK_JOURNAL_CHECK_MS     2000
 
 
 static int bk_journal_whole(sqlite3 *db, const char *path, bk_err_t *err);
+static int bk_journal_check_wait(bk_journal_t *j, bk_err_t *err);
 static void *bk_journal_check_main(void *data);
 static void bk_journal_checked(void *data, const bk_err_t *err);
 static int bk_journal_interrupted(void *data);
@@ -160,7 +165,38 @@ bk_journal_check_start(bk_journal_t *j, bk_err_t *err)
     j->bytes += j->check.op->size;
     j->nops++;
 
-    return 0;
+    return bk_journal_check_wait(j, err);
+}
+
+
+/* Nobody else has a reason to wake the loop so far. */
+
+static int
+bk_journal_check_wait(bk_journal_t *j, bk_err_t *err)
+{
+    int            n;
+    bk_op_t       *op;
+    struct pollfd  done;
+
+    done = (struct pollfd) { .fd = j->wake, .events = POLLIN };
+
+    do {
+        n = poll(&done, 1, BK_JOURNAL_CHECK_MS);
+    } while (n == -1 && errno == EINTR);
+
+    if (n != 1 || !__atomic_load_n(&j->damaged, __ATOMIC_RELAXED)) {
+        return 0;
+    }
+
+    bk_journal_side_wait(&j->check);
+
+    /* whoever refuses to start says it */
+    op = j->check.op;
+    *err = *op->err;
+    free(op->err);
+    op->err = NULL;
+
+    return -1;
 }
 
 

@@ -17,7 +17,8 @@ my $root = "$FindBin::Bin/..";
 my $plugin = "$root/plugin-host/plugins/allocator";
 my $dir = File::Temp->newdir('bkt-XXXXXX', TMPDIR => 1);
 my %path = map { s{.*/}{}r => $_ } glob("$plugin/journal*.c"),
-    "$plugin/json.c", "$plugin/token.c", "$root/plugin-host/src/err.c";
+    "$plugin/json.c", "$plugin/token.c",
+    map { "$root/plugin-host/src/$_.c" } qw(duration err);
 my @files = sort keys %path;
 
 # file, what is broken, from, to, the test that must see it

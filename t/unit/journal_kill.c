@@ -197,7 +197,7 @@ main(void)
 {
     int  how, n, points = 0, step;
 
-    for (how = DISK_BEFORE; how <= DISK_POWER_SOME; how++) {
+    for (how = DISK_POWER_SOME; how >= DISK_BEFORE; how--) {
         step = how < DISK_POWER ? 1 : 4;
 
         /* many of the first, then every now and then */

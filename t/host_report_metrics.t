@@ -31,8 +31,8 @@ $t->wait_for(sub { metrics($t)->{'gateways{state="serving"}'} == 1 }, 10,
 my %m = %{metrics($t)};
 my $pool = 'pool="default/demo"';
 
-is_deeply([map { $m{"${_}_total{$pool}"} } qw(accepted held looks retries)],
-    [1001, 1002, 1005, 1006], 'plain counters');
+is_deeply([map { $m{"$_\{$pool}"} } qw(accepted_total held_total looks_total
+    retries_total)], [1001, 1002, 1005, 1006], 'plain counters');
 is_deeply([map { $m{"connections_total{$pool,outcome=\"$_\"}"} }
     qw(routed gone refused)], [1003, 1004, sum(2000 .. 2019)], 'outcomes');
 is_deeply([map { $m{"bytes_total{$pool,direction=\"$_\"}"} } qw(up down)],

@@ -16,7 +16,7 @@ use List::Util qw(sum0);
 use Queue;
 use Test::Buildkit;
 
-plan tests => 34;
+plan tests => 36;
 
 my $t = Test::Buildkit->new;
 my $h = start($t, <<'E', workers => 6);
@@ -111,19 +111,26 @@ is(lookup_as($t, $a[1]{token})->{json}{expiresAt}, $a[1]{expiresAt},
 is(lookup_as($t, $a[$_]{token})->{status}, 410, 'the others have ended')
     for 2, 3;
 
+# A request that is under way, and who it is.
+sub under_way {
+    my ($method, $path, $body) = @_;
+    my $socket = IO::Socket::INET->new(
+        PeerAddr => '127.0.0.1:' . $t->port('api')) or die $!;
+    my $text = JSON::encode_json($body);
+    syswrite $socket, "$method $path HTTP/1.1\r\nHost: x\r\n"
+        . 'Authorization: Bearer ' . Access::token('now', 'sre', \%sre)
+        . "\r\nContent-Type: application/json\r\nContent-Length: "
+        . length($text) . "\r\n\r\n$text";
+    return ($socket, '127.0.0.1:' . $socket->sockport);
+}
+
 # who goes away before the lock does
-my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $t->port('api'));
-my $from = '127.0.0.1:' . $socket->sockport;
-my $body = '{"reason":"old"}';
-syswrite $socket, "POST /api/v1/workers/w6/drain HTTP/1.1\r\nHost: x\r\n"
-    . 'Authorization: Bearer ' . Access::token('now', 'sre', \%sre)
-    . "\r\nContent-Type: application/json\r\nContent-Length: "
-    . length($body) . "\r\n\r\n$body";
+my ($socket, $from) = under_way(POST => '/api/v1/workers/w6/drain',
+    { reason => 'old' });
 $t->wait_for(sub { $h->log =~ /worker default\/demo\/w6: drained by \Q$from\E/ },
     10, 'the request to be there');
 close $socket;
-syswrite $lock->{in}, "ROLLBACK;\n.quit\n";
-$lock->quit;
+syswrite $lock->{in}, "ROLLBACK;\n";
 $t->wait_for(sub { lines() > $seen }, 10, 'its line');
 has({ what => 'drain', outcome => 'drained', who => 'who:sre', rule => 'sre',
     pool => 'default/demo', worker => 'w6', reason => 'old',
@@ -152,6 +159,23 @@ as($t, 'eve', POST => $release, { token => $made_up }) for 1 .. 100;
 $t->wait_for(sub { my @new = lines(); @new = @new[$seen .. $#new];
     sum0(map { $_->{leftOut} // 1 } @new) == 100 }, 10, 'each line, or its place');
 cmp_ok(lines() - $seen, '<', 90, 'but lines are few');
+
+# what is being written when it stops
+my @b = map { allocate_as($t, 'bob', {}, \%ci)->{json} } 1 .. 3;
+lock_journal();
+my %under_way = map { my ($s, $client) = under_way(@$_);
+    ($client => $s) } [POST => $renew, { token => $b[0]{token} }],
+    [POST => $release, { token => $b[1]{token} }],
+    [DELETE => "/api/v1/allocations/$b[2]{id}", {}],
+    [POST => '/api/v1/workers/w6/drain', {}];
+$t->wait_for(sub { my $log = $h->log; 3 == grep { $log =~ $_ }
+    qr/$b[1]{id}: released/, qr/$b[2]{id}: revoked/, qr/w6: drained.*w6: drained/s
+    }, 10, 'them');
+is($h->stop, 0, 'stops in the middle');
+is_deeply([sort map { "$_->{what} $_->{outcome} $_->{status}" }
+    grep { $under_way{$_->{client} // ''} } lines()],
+    [map { "$_ failed 503" } qw(drain release renew revoke)],
+    'all of them have their lines');
+$lock->quit;
 unlike(join('', map { $t->read($_) } 'audit.log', $h->{proc}{log}),
-    qr/\Q$made_up\E|\Q$a[1]{token}\E/, 'no token is anywhere');
-$h->stop;
+    qr/\Q$made_up\E|\Q$a[1]{token}\E|\Q$b[1]{token}\E/, 'no token is anywhere');

@@ -152,6 +152,14 @@ FUZZ_HANDLER(bk_drain_look_http)
 
 FUZZ_NEVER(bk_again, bk_call_t *c FUZZ_UNUSED, bk_record_t *rec FUZZ_UNUSED)
 FUZZ_NEVER(bk_again_forget, bk_rekey_t *k FUZZ_UNUSED)
+__attribute__((noreturn)) const char *
+bk_queue_user_owner(const bk_queue_user_t *u)
+{
+    (void) u;
+    abort();
+}
+
+
 FUZZ_NEVER(bk_allocator_kick, bk_allocator_t *a FUZZ_UNUSED)
 FUZZ_NEVER(bk_answer_queue, bk_allocator_t *a FUZZ_UNUSED,
            bk_record_t *rec FUZZ_UNUSED, bk_buf_t *b FUZZ_UNUSED)

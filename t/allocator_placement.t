@@ -82,7 +82,8 @@ is $count->{$hot[0]{workerName}}, 13, '... on its home';
 is scalar(keys %$count), 4, '... and all have some';
 release_as($t, $_->{token}) for @hot;
 $host->stop;
-$t->write('host.yaml', $t->read('host.yaml') =~ s/loadLimit: 125/loadLimit: 200/r);
+$t->write('host.yaml', $t->read('host.yaml')
+    =~ s/loadLimit: 125/loadLimit: 200/r);
 $host->restart;
 my @more = hot(40);
 $count = count(@more);

@@ -50,6 +50,7 @@
 /* A frame's head, and the largest frame that any peer may send. */
 #define BENCH_HEAD    9
 #define BENCH_FRAME   (BENCH_HEAD + 16384)
+#define BENCH_PONG    (BENCH_HEAD + 8)
 
 /* Preface, SETTINGS, HEADERS that opens stream 1, head of DATA (a command). */
 #define BENCH_HELLO                                                           \

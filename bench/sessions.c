@@ -221,6 +221,7 @@ sessions_read(sessions_conn_t *c)
 static void
 sessions_frame(sessions_conn_t *c, const u_char *frame, size_t len)
 {
+    u_char         pong[BENCH_PONG];
     bench_reply_t  reply;
 
     switch (frame[3]) {
@@ -266,6 +267,18 @@ sessions_frame(sessions_conn_t *c, const u_char *frame, size_t len)
     case 4:                     /* SETTINGS: it is held */
         if (sessions_mode != 'c') {
             sessions_settled_one(c);
+        }
+
+        return;
+
+    case 6:                     /* PING: answered as every client does */
+        memcpy(pong, frame, BENCH_PONG);
+        pong[4] = 1;
+
+        if (len != BENCH_PONG
+            || bench_write(c->fd, c->ssl, pong, BENCH_PONG) != BENCH_PONG)
+        {
+            sessions_errors++;
         }
 
         return;

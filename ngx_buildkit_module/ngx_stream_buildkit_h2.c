@@ -190,7 +190,7 @@ ngx_stream_buildkit_h2_end(ngx_stream_buildkit_h2_t *h2)
 
     case NGX_STREAM_BUILDKIT_H2_PING:
         return (h2->flags & NGX_STREAM_BUILDKIT_H2_ACK)
-               ? ngx_stream_buildkit_h2_again : ngx_stream_buildkit_h2_ping;
+               ? ngx_stream_buildkit_h2_pong : ngx_stream_buildkit_h2_ping;
 
     case NGX_STREAM_BUILDKIT_H2_HEADERS:
         /* a second block of a stream is its trailers: it was answered */

@@ -68,6 +68,7 @@ typedef enum {
     ngx_stream_buildkit_h2_again = 0,    /* all input consumed */
     ngx_stream_buildkit_h2_headers,      /* a new stream waits: h2->stream */
     ngx_stream_buildkit_h2_ping,         /* to be answered: h2->ping */
+    ngx_stream_buildkit_h2_pong,         /* is an answer: h2->ping */
     ngx_stream_buildkit_h2_frame_end,    /* any other, where h2->every */
     ngx_stream_buildkit_h2_error         /* not HTTP/2, or not in order */
 } ngx_stream_buildkit_h2_e;
@@ -118,6 +119,8 @@ typedef struct {
     uint32_t                  nopen;        /* streams without an end */
     uint32_t                  nolder;       /* ... not in open[] any more */
     uint64_t                  open[NGX_STREAM_BUILDKIT_TRACK_STREAMS / 64];
+    /* ... of which the client may say more */
+    uint64_t                  talk[NGX_STREAM_BUILDKIT_TRACK_STREAMS / 64];
     unsigned char             off;          /* a side does not speak HTTP/2 */
     unsigned char             asked;        /* a first request is complete */
     unsigned char             timeout;      /* ... with grpc-timeout: a look */
@@ -135,6 +138,9 @@ void ngx_stream_buildkit_track_up(ngx_stream_buildkit_track_t *t,
  */
 unsigned char *ngx_stream_buildkit_track_down(ngx_stream_buildkit_track_t *t,
     unsigned char *p, unsigned char *last, int stop);
+/* whether there is a stream that both sides may say more on, as a build's
+ * Session is; not known of those that are too old */
+int ngx_stream_buildkit_track_talks(const ngx_stream_buildkit_track_t *t);
 
 /* write a frame, a literal header field, to p; both return its end */
 unsigned char *ngx_stream_buildkit_h2_frame(unsigned char *p, unsigned type,

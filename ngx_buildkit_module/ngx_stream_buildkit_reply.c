@@ -20,6 +20,10 @@
 #define NGX_STREAM_BUILDKIT_REPLY_ALL      10000
 /* the same for one that was cut: it was in the middle of something */
 #define NGX_STREAM_BUILDKIT_REPLY_CUT      2000
+/* for a client to read what it was sent (answer.c): to answer a PING, and to
+ * do something about it */
+#define NGX_STREAM_BUILDKIT_REPLY_PAUSE    500
+#define NGX_STREAM_BUILDKIT_REPLY_MOMENT   20
 /* for its close after ours */
 #define NGX_STREAM_BUILDKIT_REPLY_DRAIN    2000
 
@@ -49,6 +53,7 @@ static ngx_int_t ngx_stream_buildkit_reply_read(
     ngx_stream_buildkit_reply_t *r);
 static ngx_int_t ngx_stream_buildkit_reply_parse(
     ngx_stream_buildkit_reply_t *r, u_char *pos, u_char *last);
+static void ngx_stream_buildkit_reply_pong(ngx_stream_buildkit_reply_t *r);
 static ngx_int_t ngx_stream_buildkit_reply_write(
     ngx_stream_buildkit_reply_t *r);
 static void ngx_stream_buildkit_reply_drain(ngx_stream_buildkit_reply_t *r);
@@ -124,6 +129,11 @@ ngx_stream_buildkit_reply_speak(ngx_stream_session_t *s,
     if (last > 2 * NGX_STREAM_BUILDKIT_REPLY_STREAMS) {
         r->next = last - 2 * (NGX_STREAM_BUILDKIT_REPLY_STREAMS - 1);
     }
+
+    /* c->close: worker_shutdown_timeout, there is no later */
+
+    r->settle = !s->connection->close
+                && ngx_stream_buildkit_track_talks(&ctx->live->track);
 
     if (s->connection->buffered) {
         return NGX_OK;
@@ -263,6 +273,16 @@ ngx_stream_buildkit_reply_timer_handler(ngx_event_t *ev)
         return;
     }
 
+    if (r->pause) {
+        r->settle = 0;
+        r->pause = 0;
+
+        ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_ALL);
+
+        ngx_stream_buildkit_reply_process(r);
+        return;
+    }
+
     if (r->answered && !r->cut
         && ngx_current_msec - r->start < NGX_STREAM_BUILDKIT_REPLY_ALL)
     {
@@ -386,6 +406,10 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
 
             break;
 
+        case ngx_stream_buildkit_h2_pong:
+            ngx_stream_buildkit_reply_pong(r);
+            break;
+
         default: /* ngx_stream_buildkit_h2_error */
             ngx_log_error(NGX_LOG_INFO, r->session->connection->log, 0,
                           "buildkit: the refused client does not speak "
@@ -402,6 +426,28 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
 }
 
 
+/* the client has read as far as our PING */
+
+static void
+ngx_stream_buildkit_reply_pong(ngx_stream_buildkit_reply_t *r)
+{
+    if (!r->pause || r->ponged
+        || ngx_memcmp(r->h2.ping, NGX_STREAM_BUILDKIT_ANSWER_PING,
+                      sizeof(r->h2.ping))
+           != 0)
+    {
+        return;
+    }
+
+    r->ponged = 1;
+
+    /* a timer is not moved by so little */
+
+    ngx_del_timer(&r->timer);
+    ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_MOMENT);
+}
+
+
 static ngx_int_t
 ngx_stream_buildkit_reply_write(ngx_stream_buildkit_reply_t *r)
 {
@@ -415,6 +461,16 @@ ngx_stream_buildkit_reply_write(ngx_stream_buildkit_reply_t *r)
 
     if (rc == NGX_ERROR) {
         return NGX_ERROR;
+    }
+
+    if (rc == NGX_OK && r->settle) {
+
+        if (!r->pause) {
+            r->pause = 1;
+            ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_PAUSE);
+        }
+
+        return NGX_OK;
     }
 
     if (rc == NGX_OK && r->cut && !r->flushed) {

@@ -18,12 +18,13 @@
 #define NGX_STREAM_BUILDKIT_TRACK_BIT(i)  ((uint64_t) 1 << ((i) & 63))
 
 
-static uint64_t *ngx_stream_buildkit_track_word(
-    ngx_stream_buildkit_track_t *t, uint32_t i);
+static uint64_t *ngx_stream_buildkit_track_word(uint64_t *words, uint32_t i);
 static void ngx_stream_buildkit_track_open(ngx_stream_buildkit_track_t *t,
     uint32_t before, uint32_t stream);
 static void ngx_stream_buildkit_track_end(ngx_stream_buildkit_track_t *t,
     uint32_t stream);
+static void ngx_stream_buildkit_track_said(ngx_stream_buildkit_track_t *t,
+    const ngx_stream_buildkit_h2_t *h2);
 
 
 void
@@ -57,6 +58,7 @@ ngx_stream_buildkit_track_up(ngx_stream_buildkit_track_t *t,
 
         case ngx_stream_buildkit_h2_headers:
             ngx_stream_buildkit_track_open(t, before, h2->stream);
+            ngx_stream_buildkit_track_said(t, h2);
 
             if (!t->asked) {
                 t->asked = 1;
@@ -74,9 +76,12 @@ ngx_stream_buildkit_track_up(ngx_stream_buildkit_track_t *t,
                 ngx_stream_buildkit_track_end(t, h2->stream);
             }
 
+            ngx_stream_buildkit_track_said(t, h2);
+
             break;
 
         case ngx_stream_buildkit_h2_ping:
+        case ngx_stream_buildkit_h2_pong:
             break;
 
         default: /* ngx_stream_buildkit_h2_error */
@@ -136,9 +141,9 @@ ngx_stream_buildkit_track_down(ngx_stream_buildkit_track_t *t,
 /* by the number of the odd stream: 1, 3, 5 ... are 0, 1, 2 ... */
 
 static uint64_t *
-ngx_stream_buildkit_track_word(ngx_stream_buildkit_track_t *t, uint32_t i)
+ngx_stream_buildkit_track_word(uint64_t *words, uint32_t i)
 {
-    return &t->open[i % NGX_STREAM_BUILDKIT_TRACK_STREAMS / 64];
+    return &words[i % NGX_STREAM_BUILDKIT_TRACK_STREAMS / 64];
 }
 
 
@@ -160,7 +165,7 @@ ngx_stream_buildkit_track_open(ngx_stream_buildkit_track_t *t,
     }
 
     for (n = top - i + 1; n; n--, i++) {
-        word = ngx_stream_buildkit_track_word(t, i);
+        word = ngx_stream_buildkit_track_word(t->open, i);
 
         if (*word & NGX_STREAM_BUILDKIT_TRACK_BIT(i)) {
             *word &= ~NGX_STREAM_BUILDKIT_TRACK_BIT(i);
@@ -168,9 +173,51 @@ ngx_stream_buildkit_track_open(ngx_stream_buildkit_track_t *t,
         }
     }
 
-    *ngx_stream_buildkit_track_word(t, top) |=
+    *ngx_stream_buildkit_track_word(t->open, top) |=
+                                          NGX_STREAM_BUILDKIT_TRACK_BIT(top);
+    *ngx_stream_buildkit_track_word(t->talk, top) |=
                                           NGX_STREAM_BUILDKIT_TRACK_BIT(top);
     t->nopen++;
+}
+
+
+/* a frame of the client's: is it the last one of its stream? */
+
+static void
+ngx_stream_buildkit_track_said(ngx_stream_buildkit_track_t *t,
+    const ngx_stream_buildkit_h2_t *h2)
+{
+    uint32_t  i;
+
+    if ((h2->type != NGX_STREAM_BUILDKIT_H2_DATA
+         && h2->type != NGX_STREAM_BUILDKIT_H2_HEADERS)
+        || !(h2->flags & NGX_STREAM_BUILDKIT_H2_END_STREAM)
+        || !(h2->stream & 1) || h2->stream > h2->last)
+    {
+        return;
+    }
+
+    i = h2->stream / 2;
+
+    if (h2->last / 2 - i < NGX_STREAM_BUILDKIT_TRACK_STREAMS) {
+        *ngx_stream_buildkit_track_word(t->talk, i) &=
+                                           ~NGX_STREAM_BUILDKIT_TRACK_BIT(i);
+    }
+}
+
+
+int
+ngx_stream_buildkit_track_talks(const ngx_stream_buildkit_track_t *t)
+{
+    uint32_t  n;
+
+    for (n = 0; n < NGX_STREAM_BUILDKIT_TRACK_STREAMS / 64; n++) {
+        if (t->open[n] & t->talk[n]) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -197,7 +244,7 @@ ngx_stream_buildkit_track_end(ngx_stream_buildkit_track_t *t, uint32_t stream)
         return;
     }
 
-    word = ngx_stream_buildkit_track_word(t, i);
+    word = ngx_stream_buildkit_track_word(t->open, i);
 
     if (*word & NGX_STREAM_BUILDKIT_TRACK_BIT(i)) {
         *word &= ~NGX_STREAM_BUILDKIT_TRACK_BIT(i);

@@ -65,6 +65,7 @@ sub flood {
 
     my ($c, $w) = ($client->{socket}, $worker->{socket});
     my ($sent, $to_client, $to_worker, $size, $other) = ('', '', '', 0, 0);
+    my $acked = 0;
     my $got = $client->{buffer};
     $_->blocking(0) for $c, $w;
 
@@ -81,6 +82,12 @@ sub flood {
         if ($revoke && length $sent > $after) {
             $revoke->();
             undef $revoke;
+        }
+
+        # a PING of ours, which every client answers
+        if (!$acked && index($got, "\x08\x06\x00\x00\x00\x00\x00bkgw-cut") >= 0) {
+            $to_worker .= Test::Buildkit::H2::frame(6, 1, 0, 'bkgw-cut');
+            $acked = 1;
         }
 
         # our answer is a HEADERS frame on stream 1, and the only one
@@ -113,7 +120,8 @@ sub random_frame {
 }
 
 
-# takes the last frame off; 1: it is the answer, and all before it is whole
+# takes our PING and the last frame off; 1: it is the answer, and all before it
+# is whole
 sub answer {
     my ($bytes, $last) = @_;
 
@@ -121,6 +129,10 @@ sub answer {
     while ($pos + 9 <= length $$bytes) {
         my ($hi, $lo, $type, $flags, $id) =
             unpack 'CnCCN', substr $$bytes, $pos, 9;
+        if ($type == 6 && $flags == 0 && $id == 0 && $lo == 8) {
+            substr $$bytes, $pos, 17, '';
+            next;
+        }
         return "a frame of type $type at $pos" if $type != 0
             && !($type == 1 && $flags == 5 && $id == 1);
         $start = $pos;
@@ -128,6 +140,7 @@ sub answer {
         last if $type == 1;
     }
     return "$pos of " . length $$bytes if $pos != length $$bytes;
+    return 'no answer' if ord(substr $$bytes, $start + 3, 1) != 1;
 
     $$last = substr $$bytes, $start, $pos, '';
 

@@ -87,8 +87,8 @@ sub begin {
         'nothing is said amid a header block');
     $worker->frame(9, 4, 1, "\x00\x01a\x01b");
     $client->until(sub { $client->seen(1) > 1 });
-    is(join(' ', map { $_->[0] } @{$client->{frames}}), '4 1 9 1',
-        'HEADERS, CONTINUATION, our HEADERS');
+    is(join(' ', map { $_->[0] } @{$client->{frames}}), '4 1 9 6 1',
+        'HEADERS, CONTINUATION, our PING and HEADERS');
     like(($client->said(1))[1], qr/was revoked/, 'with the reason');
 }
 

@@ -8,7 +8,7 @@ use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 use Test::Buildkit::Live;
 
-plan tests => 13;
+plan tests => 14;
 
 my $t = Test::Buildkit->new;
 
@@ -31,6 +31,8 @@ for my $name (@names) {
     $worker->until(sub { $worker->seen(1, 1) });
     $at{$name} = [$client, $worker];
 }
+$at{two}[0]->frame(1, 5, 3, "\x83\x86\x84");
+$at{two}[1]->until(sub { $at{two}[1]->seen(1, 3) });
 
 $nginx->reload;
 my ($client, $worker) = @{$at{one}};
@@ -45,6 +47,8 @@ for my $name (qw(one two)) {
     is($code, 9, "$name: code");
     is($text, 'buildkit gateway: gateway is shutting down (allocation '
         . $t->id($token{$name}) . '); run the build again', "$name: text");
+    is(($at{$name}[0]->said(3))[0], 9, 'a stream that said all, too')
+        if $name eq 'two';
     ok($at{$name}[1]->wait_closed(5), "$name: the worker is let go");
     $at{$name}[0]->finish;
 }

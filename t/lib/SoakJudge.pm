@@ -269,9 +269,11 @@ sub _open {
 sub base_reports {
     my ($self) = @_;
 
+    # of each process that was killed: what came within a second or so
+    my $most = $self->{rate} * @{$self->{nginx_deaths}};
     $self->{base_open} = _open($self->_settled_reports);
-    $self->fault("reports: $self->{base_open} have no end")
-        if $self->{base_open} < 0 || $self->{base_open} > $self->count / 10;
+    $self->fault("reports: $self->{base_open} have no end, at most $most may")
+        if $self->{base_open} < 0 || $self->{base_open} > $most;
 
     return;
 }

@@ -35,6 +35,7 @@
 
 #define SWARM_DATA     0
 #define SWARM_HEADERS  1
+#define SWARM_PING     6
 
 
 typedef enum {

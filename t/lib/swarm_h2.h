@@ -192,7 +192,7 @@ swarm_begins(swarm_conn_t *c)
         return f[8] == 1 ? 0 : -1;
 
     case 4:                     /* SETTINGS */
-    case 6:                     /* PING */
+    case SWARM_PING:
     case 7:                     /* GOAWAY */
         return f[8] == 0 ? 0 : -1;
 
@@ -211,6 +211,13 @@ swarm_whole(swarm_t *s, swarm_conn_t *c)
 
     if (c->frame[3] == SWARM_HEADERS && (c->frame[4] & 1)) {
         return swarm_status(s, c);
+    }
+
+    if (c->frame[3] == SWARM_PING && !(c->frame[4] & 1)
+        && c->out_len < SWARM_OUT - 64)
+    {
+        swarm_frame(c, SWARM_PING, 1, 0, c->text, 8);
+        return 1;
     }
 
     if (c->frame[3] != SWARM_DATA || c->named) {

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
 # An allocation that ends while its renewal is being written: the caller is
-# told that it has ended, not that it lives.
+# told that it has ended, not that it lives.  One that is renewed while it gets
+# its worker is renewed, and not put off as one that is queued.
 
 use strict;
 use warnings;
@@ -12,7 +13,7 @@ use lib "$FindBin::Bin/lib";
 use Allocator;
 use Test::Buildkit;
 
-plan tests => 5;
+plan tests => 9;
 
 my $t = Test::Buildkit->new;
 my $host = $t->host(conf([static_pool($t, 2), '{name: allocator}']));
@@ -41,4 +42,34 @@ like $renewal->{json}{error}, qr/failed at .*: its worker was removed/,
 $t->wait_for(sub { (journal($t, 'SELECT state FROM allocations'))[0]{state}
     eq 'failed' }, 10, 'the journal to say so');
 pass 'so does the journal';
+
+# w1 or w2 is left: it is taken, the next one waits for others
+$host->request(POST => '/api/v1/workers/allocate', { poolName => 'demo' });
+my $b = $host->request(POST => '/api/v1/workers/allocate',
+    { poolName => 'demo', wait => '0' })->{json};
+is $b->{state}, 'queued', 'another one waits';
+
+$lock = $t->start_pipe('sqlite2', 'sqlite3', $t->dir . '/state/journal.db');
+syswrite $lock->{in}, "BEGIN EXCLUSIVE;\nSELECT 'locked';\n";
+$lock->line(10);
+static_pool($t, 3);
+$t->wait_for(sub { !defined $host->request(GET =>
+    "/api/v1/allocations/$b->{id}")->{json}{position} }, 10,
+    'it to get its worker');
+$renewal = ask($host, POST => '/api/v1/workers/renew',
+    { token => $b->{token}, ttl => '3h' });
+# answered after what was asked before it
+$host->request(GET => '/api/v1/health');
+syswrite $lock->{in}, "ROLLBACK;\n.quit\n";
+$lock->quit;
+
+answers(10, $renewal);
+is $renewal->{status}, 200, 'it is renewed meanwhile';
+my $row = $t->wait_for(sub {
+    my ($row) = journal($t, 'SELECT expires_ms - created_ms AS ms, worker FROM'
+        . " allocations WHERE state != 'failed' ORDER BY created_ms DESC");
+    return $row->{worker} ne '' && $row;
+}, 10, 'the journal to have its worker');
+pass '... with its worker';
+cmp_ok $row->{ms}, '>=', 3 * 3600 * 1000, '... for as long as it asked';
 $host->stop;

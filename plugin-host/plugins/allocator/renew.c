@@ -132,11 +132,17 @@ bk_renew_allowed(bk_allocator_t *a, const uint8_t *hash, bk_row_t *row,
                        "this allocation is ending");
     }
 
+    row->state = known.state;
+
     if (rec != NULL) {
         row->expires_ms = rec->expires_ms;
+
+        if (rec->seat != NULL && row->state == BK_ALLOC_QUEUED) {
+            /* it has a worker, of which the model does not know yet */
+            row->state = BK_ALLOC_STARTING;
+        }
     }
 
-    row->state = known.state;
     return 0;
 }
 

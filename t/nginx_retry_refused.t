@@ -22,7 +22,7 @@ my $table = $t->table('pool default/demo', (map {
 
 my $nginx = $t->nginx($t->gateway_conf(stream =>
     'log_format bk "$status|$upstream_addr|$bytes_received|$buildkit_reason";',
-    server => "access_log %%DIR%%/access.log bk;\nbuildkit_retry 1500ms;\n"));
+    server => "access_log %%DIR%%/access.log bk;\nbuildkit_retry 5s;\n"));
 
 # --- opens later
 

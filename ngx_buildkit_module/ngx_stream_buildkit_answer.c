@@ -192,7 +192,7 @@ ngx_stream_buildkit_answer_fill(ngx_stream_buildkit_reply_t *r)
             r->pinged = 1;
             r->last = ngx_stream_buildkit_h2_frame(r->last,
                                NGX_STREAM_BUILDKIT_H2_PING, 0, 0,
-                               (u_char *) NGX_STREAM_BUILDKIT_ANSWER_PING, 8);
+                               (u_char *) NGX_STREAM_BUILDKIT_H2_MARK, 8);
             continue;
         }
 

@@ -50,9 +50,6 @@ typedef struct {
 
 #define NGX_STREAM_BUILDKIT_PENDING  64
 
-/* 8 bytes that no library sends by itself */
-#define NGX_STREAM_BUILDKIT_ANSWER_PING  "bkgw-cut"
-
 
 struct ngx_stream_buildkit_reply_s {
     ngx_stream_session_t          *session;
@@ -87,7 +84,7 @@ struct ngx_stream_buildkit_reply_s {
     unsigned                       settle:1;    /* ... and reads on first */
     unsigned                       pinged:1;
     unsigned                       pause:1; /* for its answer, or a timer */
-    unsigned                       ponged:1;
+    unsigned                       moment:1;    /* ... and it was answered */
     unsigned                       flushed:1;   /* ... and all is sent */
 };
 

@@ -53,7 +53,6 @@ static ngx_int_t ngx_stream_buildkit_reply_read(
     ngx_stream_buildkit_reply_t *r);
 static ngx_int_t ngx_stream_buildkit_reply_parse(
     ngx_stream_buildkit_reply_t *r, u_char *pos, u_char *last);
-static void ngx_stream_buildkit_reply_pong(ngx_stream_buildkit_reply_t *r);
 static ngx_int_t ngx_stream_buildkit_reply_write(
     ngx_stream_buildkit_reply_t *r);
 static void ngx_stream_buildkit_reply_drain(ngx_stream_buildkit_reply_t *r);
@@ -311,6 +310,17 @@ ngx_stream_buildkit_reply_process(ngx_stream_buildkit_reply_t *r)
         || ngx_handle_write_event(c->write, 0) != NGX_OK)
     {
         ngx_stream_buildkit_reply_close(r);
+        return;
+    }
+
+    if (r->pause && r->h2.marked && !r->moment) {
+
+        /* it has read all; a timer is not moved by so little */
+
+        r->moment = 1;
+
+        ngx_del_timer(&r->timer);
+        ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_MOMENT);
     }
 }
 
@@ -406,10 +416,6 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
 
             break;
 
-        case ngx_stream_buildkit_h2_pong:
-            ngx_stream_buildkit_reply_pong(r);
-            break;
-
         default: /* ngx_stream_buildkit_h2_error */
             ngx_log_error(NGX_LOG_INFO, r->session->connection->log, 0,
                           "buildkit: the refused client does not speak "
@@ -423,28 +429,6 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
     }
 
     return NGX_OK;
-}
-
-
-/* the client has read as far as our PING */
-
-static void
-ngx_stream_buildkit_reply_pong(ngx_stream_buildkit_reply_t *r)
-{
-    if (!r->pause || r->ponged
-        || ngx_memcmp(r->h2.ping, NGX_STREAM_BUILDKIT_ANSWER_PING,
-                      sizeof(r->h2.ping))
-           != 0)
-    {
-        return;
-    }
-
-    r->ponged = 1;
-
-    /* a timer is not moved by so little */
-
-    ngx_del_timer(&r->timer);
-    ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_MOMENT);
 }
 
 

@@ -1,7 +1,7 @@
 
 /*
- * What filter.c, live.c, cut.c, reply.c and answer.c share: a session that
- * has its worker, and its end.
+ * What filter.c, live.c, cut.c, reply.c, settle.c and answer.c share: a
+ * session that has its worker, and its end.
  */
 
 
@@ -127,6 +127,13 @@ ngx_int_t ngx_stream_buildkit_reply_speak(ngx_stream_session_t *s,
  * may finalize it */
 void ngx_stream_buildkit_reply_cut(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
+
+/* settle.c: before it is told, a client that is cut reads what it was sent */
+void ngx_stream_buildkit_settle(ngx_stream_buildkit_reply_t *r,
+    const ngx_stream_buildkit_track_t *t);
+void ngx_stream_buildkit_settle_wait(ngx_stream_buildkit_reply_t *r);
+void ngx_stream_buildkit_settle_look(ngx_stream_buildkit_reply_t *r);
+void ngx_stream_buildkit_settle_done(ngx_stream_buildkit_reply_t *r);
 
 /* answer.c: the frames of a reply */
 ngx_int_t ngx_stream_buildkit_answer_init(ngx_stream_buildkit_reply_t *r,

@@ -20,10 +20,6 @@
 #define NGX_STREAM_BUILDKIT_REPLY_ALL      10000
 /* the same for one that was cut: it was in the middle of something */
 #define NGX_STREAM_BUILDKIT_REPLY_CUT      2000
-/* for a client to read what it was sent (answer.c): to answer a PING, and to
- * do something about it */
-#define NGX_STREAM_BUILDKIT_REPLY_PAUSE    500
-#define NGX_STREAM_BUILDKIT_REPLY_MOMENT   20
 /* for its close after ours */
 #define NGX_STREAM_BUILDKIT_REPLY_DRAIN    2000
 
@@ -129,10 +125,7 @@ ngx_stream_buildkit_reply_speak(ngx_stream_session_t *s,
         r->next = last - 2 * (NGX_STREAM_BUILDKIT_REPLY_STREAMS - 1);
     }
 
-    /* c->close: worker_shutdown_timeout, there is no later */
-
-    r->settle = !s->connection->close
-                && ngx_stream_buildkit_track_talks(&ctx->live->track);
+    ngx_stream_buildkit_settle(r, &ctx->live->track);
 
     if (s->connection->buffered) {
         return NGX_OK;
@@ -273,8 +266,7 @@ ngx_stream_buildkit_reply_timer_handler(ngx_event_t *ev)
     }
 
     if (r->pause) {
-        r->settle = 0;
-        r->pause = 0;
+        ngx_stream_buildkit_settle_done(r);
 
         ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_ALL);
 
@@ -313,15 +305,7 @@ ngx_stream_buildkit_reply_process(ngx_stream_buildkit_reply_t *r)
         return;
     }
 
-    if (r->pause && r->h2.marked && !r->moment) {
-
-        /* it has read all; a timer is not moved by so little */
-
-        r->moment = 1;
-
-        ngx_del_timer(&r->timer);
-        ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_MOMENT);
-    }
+    ngx_stream_buildkit_settle_look(r);
 }
 
 
@@ -448,12 +432,7 @@ ngx_stream_buildkit_reply_write(ngx_stream_buildkit_reply_t *r)
     }
 
     if (rc == NGX_OK && r->settle) {
-
-        if (!r->pause) {
-            r->pause = 1;
-            ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_PAUSE);
-        }
-
+        ngx_stream_buildkit_settle_wait(r);
         return NGX_OK;
     }
 
@@ -532,7 +511,13 @@ ngx_stream_buildkit_reply_close(ngx_stream_buildkit_reply_t *r)
 void
 ngx_stream_buildkit_reply_done(ngx_stream_buildkit_ctx_t *ctx)
 {
-    if (ctx->reply && ctx->reply->timer.timer_set) {
+    if (ctx->reply == NULL) {
+        return;
+    }
+
+    if (ctx->reply->timer.timer_set) {
         ngx_del_timer(&ctx->reply->timer);
     }
+
+    ngx_stream_buildkit_settle_done(ctx->reply);
 }

@@ -7,12 +7,7 @@
  * Bounded: what was open when a live connection was cut is a range of stream
  * numbers, what comes later a ring.
  *
- * A client in the middle of a Session is sent a PING first, and the responses
- * when it has read that far: one that hears of the end before it has read all
- * of its Session closes that, and BuildKit's Close() takes what was not read
- * together with bytes of older messages (session/grpchijack/dial.go of 0.12
- * to 0.33: the whole buffer), so that a person reads of a PROTOCOL_ERROR
- * before our text.
+ * Where a client has to settle first (settle.c) a PING goes out before them.
  */
 
 
@@ -192,7 +187,7 @@ ngx_stream_buildkit_answer_fill(ngx_stream_buildkit_reply_t *r)
             r->pinged = 1;
             r->last = ngx_stream_buildkit_h2_frame(r->last,
                                NGX_STREAM_BUILDKIT_H2_PING, 0, 0,
-                               (u_char *) NGX_STREAM_BUILDKIT_ANSWER_PING, 8);
+                               (u_char *) NGX_STREAM_BUILDKIT_H2_MARK, 8);
             continue;
         }
 

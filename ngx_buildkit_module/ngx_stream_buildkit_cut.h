@@ -1,7 +1,7 @@
 
 /*
- * What filter.c, live.c, cut.c, reply.c and answer.c share: a session that
- * has its worker, and its end.
+ * What filter.c, live.c, cut.c, reply.c, settle.c and answer.c share: a
+ * session that has its worker, and its end.
  */
 
 
@@ -50,9 +50,6 @@ typedef struct {
 
 #define NGX_STREAM_BUILDKIT_PENDING  64
 
-/* 8 bytes that no library sends by itself */
-#define NGX_STREAM_BUILDKIT_ANSWER_PING  "bkgw-cut"
-
 
 struct ngx_stream_buildkit_reply_s {
     ngx_stream_session_t          *session;
@@ -87,7 +84,7 @@ struct ngx_stream_buildkit_reply_s {
     unsigned                       settle:1;    /* ... and reads on first */
     unsigned                       pinged:1;
     unsigned                       pause:1; /* for its answer, or a timer */
-    unsigned                       ponged:1;
+    unsigned                       moment:1;    /* ... and it was answered */
     unsigned                       flushed:1;   /* ... and all is sent */
 };
 
@@ -130,6 +127,13 @@ ngx_int_t ngx_stream_buildkit_reply_speak(ngx_stream_session_t *s,
  * may finalize it */
 void ngx_stream_buildkit_reply_cut(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
+
+/* settle.c: before it is told, a client that is cut reads what it was sent */
+void ngx_stream_buildkit_settle(ngx_stream_buildkit_reply_t *r,
+    const ngx_stream_buildkit_track_t *t);
+void ngx_stream_buildkit_settle_wait(ngx_stream_buildkit_reply_t *r);
+void ngx_stream_buildkit_settle_look(ngx_stream_buildkit_reply_t *r);
+void ngx_stream_buildkit_settle_done(ngx_stream_buildkit_reply_t *r);
 
 /* answer.c: the frames of a reply */
 ngx_int_t ngx_stream_buildkit_answer_init(ngx_stream_buildkit_reply_t *r,

@@ -189,8 +189,17 @@ ngx_stream_buildkit_h2_end(ngx_stream_buildkit_h2_t *h2)
     switch (h2->type) {
 
     case NGX_STREAM_BUILDKIT_H2_PING:
-        return (h2->flags & NGX_STREAM_BUILDKIT_H2_ACK)
-               ? ngx_stream_buildkit_h2_pong : ngx_stream_buildkit_h2_ping;
+        if (!(h2->flags & NGX_STREAM_BUILDKIT_H2_ACK)) {
+            return ngx_stream_buildkit_h2_ping;
+        }
+
+        if (memcmp(h2->ping, NGX_STREAM_BUILDKIT_H2_MARK, sizeof(h2->ping))
+            == 0)
+        {
+            h2->marked = 1;
+        }
+
+        return ngx_stream_buildkit_h2_again;
 
     case NGX_STREAM_BUILDKIT_H2_HEADERS:
         /* a second block of a stream is its trailers: it was answered */

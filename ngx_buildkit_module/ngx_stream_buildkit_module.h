@@ -96,6 +96,7 @@ typedef struct {
     ngx_uint_t                       walking;   /* live.c: is not through */
     ngx_queue_t                      cutting;   /* ctx->queue: cut.c */
     ngx_event_t                      cutter;
+    ngx_uint_t                       settling;  /* settle.c: how many */
 
     ngx_stream_buildkit_sessions_t  *sessions;  /* towards workers */
 

@@ -63,12 +63,14 @@ ngx_stream_buildkit_token_e ngx_stream_buildkit_token_parse(X509 *cert,
 #define NGX_STREAM_BUILDKIT_H2_TIMEOUT       0x01    /* grpc-timeout */
 #define NGX_STREAM_BUILDKIT_H2_SESSION       0x02    /* Control/Session */
 
+/* what our own PING holds: 8 bytes that no library sends by itself */
+#define NGX_STREAM_BUILDKIT_H2_MARK          "bkgw-cut"
+
 
 typedef enum {
     ngx_stream_buildkit_h2_again = 0,    /* all input consumed */
     ngx_stream_buildkit_h2_headers,      /* a new stream waits: h2->stream */
     ngx_stream_buildkit_h2_ping,         /* to be answered: h2->ping */
-    ngx_stream_buildkit_h2_pong,         /* is an answer: h2->ping */
     ngx_stream_buildkit_h2_frame_end,    /* any other, where h2->every */
     ngx_stream_buildkit_h2_error         /* not HTTP/2, or not in order */
 } ngx_stream_buildkit_h2_e;
@@ -91,6 +93,7 @@ typedef struct {
     unsigned char  block;        /* H2_TIMEOUT, H2_SESSION: header block */
     unsigned char  ntimeout;     /* bytes of what is looked for in it */
     unsigned char  nsession;
+    unsigned char  marked;       /* our PING was answered */
     unsigned char  type;
     unsigned char  flags;
     unsigned char  frame[NGX_STREAM_BUILDKIT_H2_HEAD];

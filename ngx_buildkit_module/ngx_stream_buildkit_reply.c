@@ -20,10 +20,6 @@
 #define NGX_STREAM_BUILDKIT_REPLY_ALL      10000
 /* the same for one that was cut: it was in the middle of something */
 #define NGX_STREAM_BUILDKIT_REPLY_CUT      2000
-/* for a client to read what it was sent (answer.c): to answer a PING, and to
- * do something about it */
-#define NGX_STREAM_BUILDKIT_REPLY_PAUSE    500
-#define NGX_STREAM_BUILDKIT_REPLY_MOMENT   20
 /* for its close after ours */
 #define NGX_STREAM_BUILDKIT_REPLY_DRAIN    2000
 
@@ -53,7 +49,6 @@ static ngx_int_t ngx_stream_buildkit_reply_read(
     ngx_stream_buildkit_reply_t *r);
 static ngx_int_t ngx_stream_buildkit_reply_parse(
     ngx_stream_buildkit_reply_t *r, u_char *pos, u_char *last);
-static void ngx_stream_buildkit_reply_pong(ngx_stream_buildkit_reply_t *r);
 static ngx_int_t ngx_stream_buildkit_reply_write(
     ngx_stream_buildkit_reply_t *r);
 static void ngx_stream_buildkit_reply_drain(ngx_stream_buildkit_reply_t *r);
@@ -130,10 +125,7 @@ ngx_stream_buildkit_reply_speak(ngx_stream_session_t *s,
         r->next = last - 2 * (NGX_STREAM_BUILDKIT_REPLY_STREAMS - 1);
     }
 
-    /* c->close: worker_shutdown_timeout, there is no later */
-
-    r->settle = !s->connection->close
-                && ngx_stream_buildkit_track_talks(&ctx->live->track);
+    ngx_stream_buildkit_settle(r, &ctx->live->track);
 
     if (s->connection->buffered) {
         return NGX_OK;
@@ -274,8 +266,7 @@ ngx_stream_buildkit_reply_timer_handler(ngx_event_t *ev)
     }
 
     if (r->pause) {
-        r->settle = 0;
-        r->pause = 0;
+        ngx_stream_buildkit_settle_done(r);
 
         ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_ALL);
 
@@ -311,7 +302,10 @@ ngx_stream_buildkit_reply_process(ngx_stream_buildkit_reply_t *r)
         || ngx_handle_write_event(c->write, 0) != NGX_OK)
     {
         ngx_stream_buildkit_reply_close(r);
+        return;
     }
+
+    ngx_stream_buildkit_settle_look(r);
 }
 
 
@@ -406,10 +400,6 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
 
             break;
 
-        case ngx_stream_buildkit_h2_pong:
-            ngx_stream_buildkit_reply_pong(r);
-            break;
-
         default: /* ngx_stream_buildkit_h2_error */
             ngx_log_error(NGX_LOG_INFO, r->session->connection->log, 0,
                           "buildkit: the refused client does not speak "
@@ -423,28 +413,6 @@ ngx_stream_buildkit_reply_parse(ngx_stream_buildkit_reply_t *r, u_char *pos,
     }
 
     return NGX_OK;
-}
-
-
-/* the client has read as far as our PING */
-
-static void
-ngx_stream_buildkit_reply_pong(ngx_stream_buildkit_reply_t *r)
-{
-    if (!r->pause || r->ponged
-        || ngx_memcmp(r->h2.ping, NGX_STREAM_BUILDKIT_ANSWER_PING,
-                      sizeof(r->h2.ping))
-           != 0)
-    {
-        return;
-    }
-
-    r->ponged = 1;
-
-    /* a timer is not moved by so little */
-
-    ngx_del_timer(&r->timer);
-    ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_MOMENT);
 }
 
 
@@ -464,12 +432,7 @@ ngx_stream_buildkit_reply_write(ngx_stream_buildkit_reply_t *r)
     }
 
     if (rc == NGX_OK && r->settle) {
-
-        if (!r->pause) {
-            r->pause = 1;
-            ngx_add_timer(&r->timer, NGX_STREAM_BUILDKIT_REPLY_PAUSE);
-        }
-
+        ngx_stream_buildkit_settle_wait(r);
         return NGX_OK;
     }
 
@@ -548,7 +511,13 @@ ngx_stream_buildkit_reply_close(ngx_stream_buildkit_reply_t *r)
 void
 ngx_stream_buildkit_reply_done(ngx_stream_buildkit_ctx_t *ctx)
 {
-    if (ctx->reply && ctx->reply->timer.timer_set) {
+    if (ctx->reply == NULL) {
+        return;
+    }
+
+    if (ctx->reply->timer.timer_set) {
         ngx_del_timer(&ctx->reply->timer);
     }
+
+    ngx_stream_buildkit_settle_done(ctx->reply);
 }

@@ -81,7 +81,6 @@ ngx_stream_buildkit_track_up(ngx_stream_buildkit_track_t *t,
             break;
 
         case ngx_stream_buildkit_h2_ping:
-        case ngx_stream_buildkit_h2_pong:
             break;
 
         default: /* ngx_stream_buildkit_h2_error */

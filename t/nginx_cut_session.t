@@ -1,5 +1,5 @@
 # A client that is cut in the middle of a Session reads first what it was sent:
-# a PING, then the reason (answer.c says why).
+# a PING, then the reason (settle.c says why).
 
 use strict;
 use warnings;

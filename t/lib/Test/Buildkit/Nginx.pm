@@ -236,7 +236,7 @@ sub worker_pids {
 
 
 # Reloads, with a new stream block where one is given; returns when the new
-# workers run.
+# workers run and the old ones accept nothing any more.
 sub reload {
     my ($self, $block) = @_;
 
@@ -249,8 +249,27 @@ sub reload {
     $t->wait_for(sub {
         $want <= grep { !$old{$_} } $self->worker_pids;
     }, 15, 'nginx to reload');
+    $t->wait_for(sub { !grep { $self->_listens($_) } keys %old }, 15,
+        'the old processes to stop listening');
 
     return;
+}
+
+
+# Whether a process has one of the TCP sockets open that nginx listens on.
+sub _listens {
+    my ($self, $pid) = @_;
+
+    my %inode;
+    for my $file (glob '/proc/' . $self->pid . '/net/tcp{,6}') {
+        for my $line (split /\n/, $self->{test}->read($file) // '') {
+            my @field = split ' ', $line;
+            $inode{$field[9]} = 1 if $field[3] eq '0A';
+        }
+    }
+
+    return grep { (readlink($_) // '') =~ /^socket:\[(\d+)\]$/ && $inode{$1} }
+        glob "/proc/$pid/fd/*";
 }
 
 1;

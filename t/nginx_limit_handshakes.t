@@ -21,7 +21,7 @@ my $table = $t->table('pool default/demo',
         . ' w1.workers.buildkit.internal ready',
     "alloc token:$token default/demo w1 ready 0");
 
-my $nginx = $t->nginx(conf($CAP, '2s'));
+my $nginx = $t->nginx(conf($CAP, '50s'));
 
 # all at once, real handshakes
 $t->write('certs.list', "$cert->{cert} $cert->{key}\n");
@@ -33,6 +33,7 @@ is(scalar(() = $r->{out} =~ / worker w1$/mg), $BURST,
 unlike($nginx->log, qr/\[warn\]/, 'without a word');
 
 # more that say nothing than there are places
+$nginx->reload(conf($CAP, '2s'));
 my @loris = map { loris() } 1 .. $LORIS;
 seen('127.0.0.1', $LORIS);
 like($t->say_hello($cert, host('127.0.0.2')), qr/worker w1/,
@@ -53,7 +54,8 @@ $_->close for @loris;
 
 # who waits for too long is told so in TLS
 $nginx->reload(conf($CAP, '50s'));
-$t->wait_for(sub { $nginx->log =~ /exited with code 0/ }, 20, 'the old one');
+$t->wait_for(sub { 2 <= (() = $nginx->log =~ /exited with code 0/g) }, 20,
+    'the old ones');
 @loris = map { loris() } 1 .. $CAP;
 seen('127.0.0.1', $LORIS + 2 + $CAP + 5 + $CAP);
 ok(!$t->tls($cert, host('127.0.0.1')), 'no place for 5 seconds');

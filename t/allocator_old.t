@@ -20,8 +20,14 @@ my ($allocate, $certs) = ('/api/v1/allocate', '/api/v1/certs/request');
 # path, body, reason, what the text says
 my @bad = (
     [$allocate, '{}', 'MissingField', qr/"poolName" is missing/],
-    [$allocate, "{$pool,\"poolSelector\":{\"tier\":\"big\"}}", 'Unsupported',
-        qr/"poolSelector": pools have no labels/],
+    [$allocate, '{"poolSelector":{"tier":"big"}}', 'PoolNotFound',
+        qr/namespace default that you may use has these labels/],
+    [$allocate, '{"poolSelector":"big"}', 'WrongType', qr/object of labels/],
+    [$allocate, '{"poolSelector":{"tier":7}}', 'WrongType', qr/and strings/],
+    [$allocate, '{"poolSelector":{' . join(',', map { "\"l$_\":\"\"" } 1 .. 33)
+        . '}}', 'TooLong', qr/more than 32 labels/],
+    [$allocate, '{"poolSelector":{"tier":"big"},"namespace":7}', 'WrongType',
+        qr/"namespace" is/],
     [$allocate, "{$pool,\"useExistingCerts\":true}", 'Unsupported',
         qr/"useExistingCerts": a certificate belongs to one/],
     [$allocate, "{$pool,\"useExistingCerts\":\"x\"}", 'WrongType', qr/boolean/],

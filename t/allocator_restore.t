@@ -90,7 +90,8 @@ is scalar(@two), 2, 'two workers run';
 $host = $t->host(conf([fake_pool($t, options => { workers => 1,
     onStop => 'stop' }), '{name: allocator}']));
 $t->wait_for(sub { 1 == children() }, 15, 'one to end');
-is((lookup($b))->{json}{state}, 'ready', 'the other one is still used');
+ok $t->wait_for(sub { lookup($b)->{json}{state} eq 'ready' }, 30, 'the other'),
+    'the other one is still used';
 $host->stop;
 
 # 6. killed before the answer, while the worker starts: nobody has its token,
@@ -99,11 +100,11 @@ system 'rm', '-rf', $t->dir . '/state', $t->dir . '/buildkit.table';
 $t->write('mode', "mute\n");
 $host = $t->host(conf(['{name: allocator}', fake_pool($t)]));
 my $asked = ask($host, POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '20s' });
+    { poolName => 'demo', wait => '60s' });
 $t->wait_for(sub { journal($t, 'SELECT 1 FROM allocations') }, 15,
     'the journal');
 $host->kill('KILL');
-answers(5, $asked);
+answers(30, $asked);
 is $asked->{status}, 0, 'no answer';
 $t->write('mode', "ok\n");
 $host->restart;
@@ -112,7 +113,7 @@ $t->wait_for(sub { journal($t, q{SELECT 1 FROM allocations
 is_deeply [journal($t, 'SELECT state, reason FROM allocations')],
     [{ state => 'released', reason => 'it was never answered' }],
     'it holds no worker';
-$r = allocate(wait => '15s');
+$r = allocate(wait => '60s');
 is $r->{json}{state}, 'ready', 'the caller gets one when it asks again';
 is_deeply [journal($t, q{SELECT answered FROM allocations
     WHERE state = 'live'})], [{ answered => 1 }], 'and that one is answered';

@@ -91,7 +91,7 @@ sub verify {
 
 sub refused {
     my ($yaml, $want, $name) = @_;
-    my $r = $t->run({ timeout => 20 }, $t->build . '/buildkit-plugin-host',
+    my $r = $t->run({ timeout => 60 }, $t->build . '/buildkit-plugin-host',
         '-c', $t->write('bad' . ++$n . '.yaml', $yaml));
     ok($r->{rc} == 1 && $r->{err} =~ $want, $name) or diag $r->{err};
     return;

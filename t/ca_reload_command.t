@@ -8,16 +8,18 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 29;
+plan tests => 33;
 
 my $t = Test::Buildkit->new;
 my $dir = $t->dir;
 $t->write('static.yaml', "pools: []\n");
 
-# does what the file "do" says, and notes its beginning and end
+# does what the file "do" says, and notes its beginning and end; while the file
+# "hold" or, for its first call, "hold1" is there, "do" may wait
 my $script = $t->write('reload.sh', <<'E');
 #!/bin/sh
 echo "begin $*" >> %%DIR%%/calls
+n=$(grep -c begin %%DIR%%/calls)
 read line && echo "stdin: $line" >> %%DIR%%/calls
 . %%DIR%%/do
 echo end >> %%DIR%%/calls
@@ -32,7 +34,7 @@ api: {listen: ["unix:%%DIR%%/api.sock"]}
 gateway:
   endpoint: "tcp://gw.example.com:1235"
   reload: ["%%DIR%%/reload.sh", "-s", "re load; $HOME"]
-  reloadTimeout: 2s
+  reloadTimeout: 60s
 plugins:
   - {name: static, options: {file: "%%DIR%%/static.yaml"}}
 E
@@ -52,9 +54,18 @@ ok(reload()->{reloadedAt}, 'it says when');
 # it fails, and is tried again
 $t->write('do', "echo 'no such file' >&2\nexit 3\n");
 is(rotate('gateway'), 200, 'rotated');
-my $r = wait_state('failed', qr/(begin.*\n){2}/);
+my $r = wait_state('failed', qr/(begin.*\n){2}/, sub { $_[0]{retryAt} });
 like($r->{error}, qr/^exit status 3: no such file$/, 'why');
 ok($r->{retryAt}, 'and when it is tried again');
+
+# while it is tried again, why the last one failed is still there
+$t->write('hold', '');
+$t->write('do', "echo another; while [ -e $dir/hold ]; do sleep 0.1; done\n"
+    . "echo 'no such file' >&2\nexit 3\n");
+$r = wait_state('failed', qr/./, sub {
+    !$_[0]{retryAt} && $h->log =~ /reload: another\n/ });
+like($r->{error}, qr/^exit status 3: no such file$/, 'why, still');
+ok(!$r->{retryAt}, 'it is being tried');
 $r = $h->request('GET', '/readyz');
 is($r->{status}, 200, 'everything else goes on');
 like($r->{json}{checks}{nginx}, qr/not reloaded: exit status 3: no such file/,
@@ -62,31 +73,28 @@ like($r->{json}{checks}{nginx}, qr/not reloaded: exit status 3: no such file/,
 ok(-e "$dir/state/ca/nginx-reload-pending", 'not forgotten');
 like($h->log, qr/not reloaded, and uses its old files: \S+: exit status 3/,
     'and logged');
+like($r->{json}{checks}{nginx}, qr/no such file$/, 'and nothing else');
+unlink "$dir/hold";
+$r = wait_state('failed', qr/./, sub { $_[0]{retryAt} });
+like($r->{error}, qr/^exit status 3: no such file$/, 'why it failed again');
 $t->write('do', "echo all is well\n");
 wait_state('ok', qr/end\n$/);
 is($h->request('GET', '/readyz')->{json}{checks}{nginx}, 'ok', 'well again');
 ok(!-e "$dir/state/ca/nginx-reload-pending", 'done');
 like($h->log, qr/tried again in 1 s/, 'with a second between');
 
-# it does not end
-$t->write('do', "exec sleep 60\n");
-is(rotate('gateway'), 200, 'rotated');
-$r = wait_state('failed', qr/./);
-like($r->{error}, qr/it took too long/, 'one that hangs is ended');
-$t->write('do', '');
-wait_state('ok', qr/end\n$/);
-
 # one at a time: what changes while it runs is read by another one
-$t->write('do', "while [ -e $dir/hold ]; do sleep 0.1; done\n");
-$t->write('hold', '');
+$t->write('do', "while [ -e $dir/hold\$n ]; do sleep 0.1; done\n");
+$t->write("hold$_", '') for 1, 2;
 $t->write('calls', '');
 is(rotate('gateway'), 200, 'rotated');
 $t->wait_for(sub { calls() =~ /begin/ }, 10, 'the command');
 is(rotate('worker'), 200, 'rotated while it runs');
 my $done = done();
-unlink "$dir/hold";
+unlink "$dir/hold1";
 $t->wait_for(sub { calls() =~ /end\nbegin/ }, 10, 'the next one');
 is(done(), $done, 'run again before it is said to be done');
+unlink "$dir/hold2";
 wait_state('ok', qr/(begin.*\nend\n){2}/);
 like(calls(), qr/^(begin.*\nend\n)+$/, 'one after the other');
 
@@ -96,11 +104,22 @@ is(rotate('worker'), 200, 'rotated');
 wait_state('failed', qr/./);
 $h->kill('KILL');
 $h->stop;
+$t->wait_for(sub { !$t->leftovers }, 30, 'the end of a try that was under way');
 $t->write('do', '');
 $t->write('calls', '');
 $h->restart;
 wait_state('ok', qr/end\n/);
 like(calls(), qr/^(begin.*\nend\n)+$/, 'a start does what was left');
+$h->stop;
+
+# it does not end
+$h = $t->host($yaml =~ s/60s/2s/r, name => 'hangs');
+$t->write('do', "exec sleep 60\n");
+is(rotate('gateway'), 200, 'rotated');
+$r = wait_state('failed', qr/./);
+like($r->{error}, qr/it took too long/, 'one that hangs is ended');
+$t->write('do', '');
+wait_state('ok', qr/end\n$/);
 $h->stop;
 
 # one that is not there
@@ -111,7 +130,7 @@ like(wait_state('failed', qr/./)->{error},
 $h->stop;
 
 for ([qr/"%%DIR%%\/reload.sh"/, 'nginx', qr/absolute path of a program/],
-    [qr/2s/, '100ms', qr/duration from 1s to 10m/])
+    [qr/60s/, '100ms', qr/duration from 1s to 10m/])
 {
     my ($from, $to, $want) = @$_;
     my $bad = $t->write('bad.yaml', $yaml =~ s/$from/$to/r);
@@ -131,9 +150,10 @@ sub calls { $t->read('calls') // '' }
 sub reload { $h->request('GET', '/api/v1/ca')->{json}{reload} }
 
 sub wait_state {
-    my ($state, $want) = @_;
+    my ($state, $want, $check) = @_;
     return $t->wait_for(sub {
         my $r = reload();
-        return $r->{state} eq $state && calls() =~ $want ? $r : undef;
+        return undef if $r->{state} ne $state || calls() !~ $want;
+        return !$check || $check->($r) ? $r : undef;
     }, 30, "the reload to be $state");
 }

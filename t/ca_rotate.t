@@ -23,16 +23,18 @@ for my $who (qw(gateway worker)) {
     $t->write("only-old-$who.pem", $t->read("$state/ca/$who-ca.pem"));
 }
 
-my $context = $t->context('slow', <<'END');
+# it goes on until its "sleep", which nobody else has, is killed
+my $nap = 2_000_000_000 - $$;
+my $context = $t->context('slow', <<"END");
 FROM scratch
 COPY busybox /bin/busybox
-RUN ["/bin/busybox", "sh", "-c", "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; /bin/busybox sleep 0.1; done"]
+RUN ["/bin/busybox", "sh", "-c", "/bin/busybox sleep $nap & i=0; while kill -0 \$! 2>/dev/null; do i=\$((i+1)); echo line \$i; /bin/busybox sleep 0.1; done"]
 END
 my $build = $t->start('build', {}, $t->lab('buildctl'), '--addr',
     'tcp://localhost:' . $t->port('gw'), '--tlscacert', $old->{ca},
     '--tlscert', $old->{cert}, '--tlskey', $old->{key},
     $t->dockerfile_args($context));
-$t->wait_for(sub { ($t->read('build.log') // '') =~ /line 2\b/ }, 60,
+$t->wait_for(sub { ($t->read('build.log') // '') =~ /line 2\b/ }, 180,
     'the build to run');
 
 my $r = $host->request('POST', '/api/v1/ca/rotate');
@@ -52,7 +54,8 @@ is($t->whose($new), 'w1', 'a new one gets through at once');
 $t->wait_for(sub { $host->log =~ /nginx was reloaded/ }, 30, 'the reload');
 $t->wait_for(sub { $nginx->log =~ / $first#\d+: gracefully shutting down/ }, 9,
     'the old process to leave its port');
-ok(!-e "$state/ca/nginx-reload-pending", 'nginx has read all of it');
+ok($t->wait_for(sub { !-e "$state/ca/nginx-reload-pending" }, 30, 'the mark'),
+    'nginx has read all of it');
 
 is($t->whose($old), 'w1', 'the old one gets through');
 is($t->whose($new), 'w1', 'the new one gets through');
@@ -70,7 +73,8 @@ is($t->run(qw(openssl verify -x509_strict -purpose sslclient -CAfile),
     'a worker that knows the old alone verifies nginx');
 
 is($t->alive($build), 1, 'the build runs still');
-$t->wait_for(sub { !$t->alive($build) }, 60, 'the build to end');
+kill TERM => sleeper();
+$t->wait_for(sub { !$t->alive($build) }, 120, 'the build to end');
 is($build->{status}, 0, 'and ends well') or diag $t->read('build.log');
 unlike($t->read('build.log'), qr/reconnect|transport/i, 'and saw nothing');
 
@@ -84,7 +88,7 @@ $r = $host->request('POST', '/api/v1/ca/retire', { authority => 'gateway',
 is($r->{status}, 200, 'retired') or diag $r->{body};
 $t->wait_for(sub { () = $host->log =~ /nginx was reloaded/g; 2 <=
     (() = $host->log =~ /nginx was reloaded/g) }, 30, 'the reload');
-ok($t->wait_for(sub { $t->whose($old) eq '' }, 10, 'the old one refused'),
+ok($t->wait_for(sub { $t->whose($old) eq '' }, 120, 'the old one refused'),
     'the old one is refused');
 is($t->whose($t->allocate('newer')), 'w1', 'a newer one gets through');
 unlike($host->log, qr/PRIVATE|BEGIN/, 'no key in the log');
@@ -93,6 +97,16 @@ unlike($host->log, qr/PRIVATE|BEGIN/, 'no key in the log');
 sub certs {
     my $n = () = ($t->read($_[0]) // '') =~ /BEGIN CERTIFICATE/g;
     return $n;
+}
+
+# the process of the build's RUN step
+sub sleeper {
+    for my $file (glob '/proc/[0-9]*/cmdline') {
+        my $line = ($t->read($file) // '') =~ tr/\0/ /r;
+        return $file =~ /(\d+)/ if $line =~ /^\S+ sleep $nap $/;
+    }
+
+    die 'nothing runs in the build';
 }
 
 sub s_client {

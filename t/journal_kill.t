@@ -103,21 +103,23 @@ for my $point (@points) {
     }
     $t->write('ready', '');
 
-    # some at once, then some more: as long as it lives
+    # some at once, then some more, then one by one: as long as it lives.  How
+    # many writes some at once are is for the journal to say.
     my (@asked, %going);
-    for (1 .. 30) {
+    for (1 .. 200) {
         last if !$host->alive;
         my ($token) = grep { !$going{$_} } sort keys %live;
         my $r = eval { ask($host, POST => "$path/allocate",
-            { poolName => 'demo', wait => '5s' }) };
+            { poolName => 'demo', wait => $_ > 30 ? '0' : '5s' }) };
         push @asked, $r if $r;
         $r = eval { ask($host, POST => "$path/release",
             { token => $token }) } if defined $token;
         $going{$token} = $r if defined $token && $r;
-        answers(0.02, @asked, values %going) if $_ % 3 == 0;
+        answers($_ > 30 ? 10 : 0.02, @asked, values %going)
+            if $_ > 30 || $_ % 3 == 0;
     }
-    answers(5, @asked, values %going);
-    $t->wait_for(sub { !$host->alive }, 10, "$name: its end");
+    answers(30, @asked, values %going);
+    $t->wait_for(sub { !$host->alive }, 60, "$name: its end");
 
     $live{$_->{json}{token}} = $_->{json}
         for grep { $_->{status} == 200 && $_->{json}{state} ne 'queued' }

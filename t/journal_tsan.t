@@ -91,7 +91,10 @@ for (@broken) {
     close $fh;
     compile($kind, $source, "$dir/broken.o");
     my ($rc, $out) = run(program($test, $kind, $file));
-    isnt $rc, 0, "$test: $what: is seen" or diag $out;
+    # by what is there for it, not by a deadline
+    ok $rc != 0 && ($rc >> 8) != 124
+        && (!$tsan || $out =~ /^WARNING: ThreadSanitizer: /m),
+        "$test: $what: is seen" or diag $out;
 }
 
 
@@ -117,9 +120,11 @@ sub program {
 }
 
 # ThreadSanitizer of gcc 12 cannot do with all the address bits of newer
-# kernels' layouts.
+# kernels' layouts.  The first thing that it finds is enough: a queue that is
+# broken may never come to its end.
 sub run {
     my ($program) = @_;
+    local $ENV{TSAN_OPTIONS} = 'halt_on_error=1';
     my $out = qx(setarch -R timeout 120 $program 2>&1);
     return ($?, $out);
 }

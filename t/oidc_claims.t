@@ -21,46 +21,52 @@ issuers: [{name: main, issuer: "$iss", audience: [builds],
     caFile: "@{[$main->ca]}", leeway: 30s}]
 E
 
-# times are of now, so they come after the keys
 Oidc::warm($p, made({}));
 my $now = time;
-sub made { $main->token('ES256', @_) }
+
+# seconds from when the token is made, just before it is shown
+sub at { my ($seconds) = @_; return \$seconds }
+sub made {
+    my %claims = %{$_[0]};
+    ref $_ eq 'SCALAR' and $_ = int(time) + $$_ for values %claims;
+    return $main->token('ES256', \%claims);
+}
 
 my @cases = (
-    ['expired', made({ exp => $now - 300 }), 'TokenExpired'],
-    ['by more than the leeway', made({ exp => $now - 31 }),
+    ['expired', { exp => at(-300) }, 'TokenExpired'],
+    ['by more than the leeway', { exp => at(-31) },
         'TokenExpired'],
-    ['not by more', made({ exp => $now - 5 }), 'ok'],
-    ['just now', made({ nbf => $now + 25, iat => $now + 25 }),
+    ['not by more', { exp => at(-5) }, 'ok'],
+    ['just now', { nbf => at(25), iat => at(25) },
         'ok'],
-    ['not before, by more than the leeway', made({ nbf => $now + 40 }),
+    ['not before, by more than the leeway', { nbf => at(40) },
         'TokenNotYetValid'],
-    ['issued, by more than the leeway', made({ iat => $now + 40 }),
+    ['issued, by more than the leeway', { iat => at(40) },
         'TokenNotYetValid'],
-    ['no exp', made({ exp => undef }), 'TokenMalformed'],
-    ['a text as exp', made({ exp => "$now" }),
+    ['no exp', { exp => undef }, 'TokenMalformed'],
+    ['a text as exp', { exp => "$now" },
         'TokenMalformed'],
-    ['exp of 1e300', made({ exp => 1e300 }),
+    ['exp of 1e300', { exp => 1e300 },
         'TokenMalformed'],
-    ['exp is negative', made({ exp => -1 }),
+    ['exp is negative', { exp => -1 },
         'TokenMalformed'],
-    ['issued in the future', made({ iat => $now + 600 }),
+    ['issued in the future', { iat => at(600) },
         'TokenNotYetValid'],
-    ['not valid yet', made({ nbf => $now + 600 }),
+    ['not valid yet', { nbf => at(600) },
         'TokenNotYetValid'],
-    ['wrong audience', made({ aud => 'nobody' }),
+    ['wrong audience', { aud => 'nobody' },
         'WrongAudience'],
-    ['a longer audience', made({ aud => "builds2" }),
+    ['a longer audience', { aud => "builds2" },
         'WrongAudience'],
-    ['no audience', made({ aud => undef }), 'WrongAudience'],
-    ['audiences that are none', made({ aud => [7, []] }),
+    ['no audience', { aud => undef }, 'WrongAudience'],
+    ['audiences that are none', { aud => [7, []] },
         'WrongAudience'],
-    ['no subject', made({ sub => '' }), 'TokenMalformed'],
-    ['another issuer', made({ iss => 'https://x.example' }),
+    ['no subject', { sub => '' }, 'TokenMalformed'],
+    ['another issuer', { iss => 'https://x.example' },
         'none'],
-    ['the issuer and a slash', made({ iss => "$iss/" }),
+    ['the issuer and a slash', { iss => "$iss/" },
         'none'],
-    ['the issuer as a list', made({ iss => [$iss] }),
+    ['the issuer as a list', { iss => [$iss] },
         'none'],
 );
 
@@ -69,8 +75,8 @@ plan tests => 7 + @cases;
 is($p->{first}, 'ready', 'it starts');
 
 for my $case (@cases) {
-    my ($what, $token, $want) = @$case;
-    my $a = Oidc::ask($p, $token);
+    my ($what, $claims, $want) = @$case;
+    my $a = Oidc::ask($p, made($claims));
     my $got = $a->{none} ? 'none' : $a->{ok} ? 'ok'
         : "$a->{reason}, $a->{code}";
     is($got, $want =~ /^[a-z]/ ? $want : "$want, 401", $what)
@@ -79,11 +85,11 @@ for my $case (@cases) {
 
 sub text { Oidc::ask($p, made($_[0]))->{line} }
 
-like(text({ exp => $now - 300 }), qr/the token expired 5m(\d+s)? ago/,
+like(text({ exp => at(-300) }), qr/the token expired 5m(\d+s)? ago/,
     'it says since when');
 like(text({ aud => ["a\e[1mb"] }),
     qr/wrong audience: saw a\?\[1mb, want builds/, 'and what it saw');
-like(text({ nbf => $now + 7200 }), qr/not valid for another (2h|1h59m\d+s) /,
+like(text({ nbf => at(7200) }), qr/not valid for another (2h|1h59m\d+s) /,
     'and since when it will do');
 like(text({ sub => undef }), qr/the token has no subject \(sub\)/,
     'what is missing');

@@ -83,6 +83,8 @@ issuers: [{name: main, issuer: "@{[$issuer->url]}", audience: [builds],
 E
 is($p->{first}, 'ready', 'it starts');
 ok(Oidc::warm($p, $issuer->token('ES256', {})), 'the good one is used');
+# unknown keys are looked for once in ten seconds: when they are over here
+Oidc::clock($p, 'stop');
 
 $i = 0;
 for my $case (@bad, @good) {

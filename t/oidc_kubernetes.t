@@ -12,61 +12,22 @@ use Test::Buildkit;
 plan tests => 23;
 
 my $t = Test::Buildkit->new;
-my $dir = $t->dir;
-my $pki = $t->pki;
-my ($etcd, $peer, $port) = map { $t->port($_) } qw(etcd peer kube);
-my $url = "https://127.0.0.1:$port";
-my $admin = $t->token;
-
-$t->start('etcd', {}, 'etcd', '--data-dir', "$dir/etcd", '--unsafe-no-fsync',
-    '--listen-client-urls', "http://127.0.0.1:$etcd",
-    '--advertise-client-urls', "http://127.0.0.1:$etcd",
-    '--listen-peer-urls', "http://127.0.0.1:$peer",
-    '--initial-advertise-peer-urls', "http://127.0.0.1:$peer",
-    '--initial-cluster', "default=http://127.0.0.1:$peer");
-$t->write('admin.csv', "$admin,admin,1,\"system:masters\"\n");
-Oidc::_openssl('', 'genpkey', '-algorithm', 'RSA', '-pkeyopt',
-    'rsa_keygen_bits:2048', '-out', "$dir/sa.pem");
-my $kube = $t->start('kube', {}, $t->lab('kube-apiserver'), '--etcd-servers',
-    "http://127.0.0.1:$etcd", '--bind-address', '127.0.0.1',
-    '--advertise-address', '127.0.0.1', '--endpoint-reconciler-type', 'none',
-    '--secure-port', $port, '--tls-cert-file', "$pki/gateway.pem",
-    '--tls-private-key-file', "$pki/gateway-key.pem", '--authorization-mode',
-    'RBAC', '--token-auth-file', "$dir/admin.csv",
-    '--service-account-issuer', $url, '--service-account-key-file',
-    "$dir/sa.pem", '--service-account-signing-key-file', "$dir/sa.pem",
-    '--service-cluster-ip-range', '10.0.0.0/24', '--cert-dir', "$dir/certs");
-$t->write('header', "Authorization: Bearer $admin\n");
-
-sub kube {
-    my ($method, $path, $body) = @_;
-    my $r = $t->run({ stdin => $body ? JSON->new->encode($body) : '' }, 'curl',
-        '-s', '--cacert', "$pki/gateway-ca.pem", '--noproxy', '*', '-X',
-        $method, '-H', "\@$dir/header", '-H', 'Content-Type: application/json',
-        $body ? ('--data-binary', '@-') : (), "$url$path");
-    return eval { JSON->new->decode($r->{out}) } // $r->{out};
-}
-
-$t->wait_for(sub { kube(GET => '/readyz') eq 'ok' }, 90, 'the API server');
+my $kube = $t->kube(level => 'api');
+my $url = $kube->url;
 pass('it is ready');
 
-kube(POST => '/api/v1/namespaces', { metadata => { name => 'team' } });
+$kube->api(POST => '/api/v1/namespaces', { metadata => { name => 'team' } });
 my $accounts = '/api/v1/namespaces/team/serviceaccounts';
 for my $name (qw(runner gateway nobody)) {
-    is(kube(POST => $accounts, { metadata => { name => $name } })
+    is($kube->api(POST => $accounts, { metadata => { name => $name } })
         ->{metadata}{name}, $name, "account $name");
 }
 
-sub account_token {
-    my ($name, @audiences) = @_;
-    return kube(POST => "$accounts/$name/token", { spec => {
-        expirationSeconds => 3600, @audiences
-        ? (audiences => \@audiences) : () } })->{status}{token};
-}
+sub account_token { return $kube->account_token('team', @_) }
 
 sub bind_role {
     my ($role, %subject) = @_;
-    return kube(POST => '/apis/rbac.authorization.k8s.io/v1/'
+    return $kube->api(POST => '/apis/rbac.authorization.k8s.io/v1/'
         . 'clusterrolebindings', { metadata => { name => $subject{name} =~
         s/.*://r }, roleRef => { kind => 'ClusterRole', name => $role,
         apiGroup => 'rbac.authorization.k8s.io' }, subjects => [\%subject] });
@@ -80,14 +41,15 @@ my $yaml = <<"E";
 tokenReview:
   name: kube
   server: "$url"
-  caFile: "$pki/gateway-ca.pem"
-  tokenFile: "$dir/own.token"
+  caFile: "${\ $kube->ca}"
+  tokenFile: "%%DIR%%/own.token"
   audiences: [builds]
 E
 my $p = Oidc::identify($t, $yaml);
 is($p->{first}, 'ready', 'the plugin');
 
 my $token = account_token('runner', 'builds');
+Oidc::clock($p, 'stop');    # an answer is believed for ten seconds
 my $a = Oidc::ask($p, $token);
 my $name = 'system:serviceaccount:team:runner';
 is($a->{name}, "kube:$name", 'the name') or diag($a->{line});
@@ -110,8 +72,9 @@ for my $case ([account_token('runner', 'elsewhere'), 'another audience'],
     like($a->{line}, qr/^401 TokenRefused kube does not take the token: ./,
         $case->[1]) or diag($a->{line});
 }
-kube(DELETE => "$accounts/runner");
+$kube->api(DELETE => "$accounts/runner");
 ok(Oidc::ask($p, $token)->{ok}, 'an account that is deleted');
+Oidc::clock($p, 'go');
 # the API server remembers it for ten seconds as well, by its own clock
 $a = $t->wait_for(sub { Oidc::clock($p, 10_000); Oidc::ask($p, $token)
     ->{reason} }, 30, 'the API server to forget the account');
@@ -131,7 +94,7 @@ bind_role('system:service-account-issuer-discovery', kind => 'Group',
     name => 'system:unauthenticated', apiGroup => 'rbac.authorization.k8s.io');
 $p = Oidc::identify($t, <<"E");
 issuers: [{name: cluster, issuer: "$url", audience: [builds],
-    caFile: "$pki/gateway-ca.pem", claims: {user: /kubernetes.io/namespace}}]
+    caFile: "${\ $kube->ca}", claims: {user: /kubernetes.io/namespace}}]
 E
 $a = $t->wait_for(sub { my $one = Oidc::ask($p, account_token('gateway',
     'builds')); $one->{ok} && $one }, 15, 'its keys to be readable');

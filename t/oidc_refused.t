@@ -121,6 +121,8 @@ Oidc::warm($p, $main->token('ES256', { aud => $_ })) for qw(builds narrow);
 my %result = (ok => 'accepted', BadSignature => 'bad_signature',
     BadAlgorithm => 'bad_algorithm', UnknownKey => 'unknown_key',
     TokenMalformed => 'malformed', TokenTooLong => 'too_long');
+# keys are looked for once in ten seconds, and waited for no longer than five
+Oidc::clock($p, 'stop');
 my $before = Oidc::stats($p);
 my %want;
 for my $case (@cases) {

@@ -151,8 +151,9 @@ is_deeply([map { $stats->{qq(oidc_tokens_total{source="kube",result="$_"})} }
 # it hangs: others are served meanwhile
 $t->write('own.token', $own);
 $kube->hang($path);
-my $hung = Oidc::begin($p, account());
-ok(Oidc::ask($p, $issuer->token('k', {}))->{ok}, 'while it hangs');
+my ($slow, $quick) = (account(), $issuer->token('k', {}));
+my $hung = Oidc::begin($p, $slow);
+ok(Oidc::ask($p, $quick)->{ok}, 'while it hangs');
 ok(!$p->{answers}{$hung}, 'nobody else waits');
 like(Oidc::answer($p, $hung)->{line}, qr/^503 IssuerUnreachable .*timed out/,
     'and its own caller not for ever');

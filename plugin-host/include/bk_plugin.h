@@ -26,6 +26,13 @@
  *                    audit, worker_disk, alloc_owner; bk_worker_use_t:
  *                    disk_permille, inode_permille, whose change is a BK_EVENT_USE, too;
  *                    bk_pool_info_t: shared may be a limit
+ *   2026-11-21  1.4  store_put, store_worker, store_each, store_workers,
+ *                    store_ready, store_changed; host: store_open, store_put,
+ *                    store_worker, store_each, store_workers, store_is,
+ *                    store_told; prepare, state_changed; host: prepared,
+ *                    pool_gateway, pool_gateway_of, quit, state_make,
+ *                    state_read, pool_labels, pool_labels_of,
+ *                    authority_make, cert_issue_by
  */
 
 #ifndef BK_PLUGIN_H_INCLUDED
@@ -36,7 +43,7 @@
 
 
 #define BK_ABI_MAJOR  1
-#define BK_ABI_MINOR  3
+#define BK_ABI_MINOR  4
 
 
 typedef struct {
@@ -300,6 +307,60 @@ typedef struct {
 typedef void (*bk_stat_pt)(const bk_stat_t *stat, void *data);
 
 
+#define BK_STORE_RECORD_MAX  8192
+
+/*
+ * 1.4: a store keeps the allocations of another plugin (the allocator's) where
+ * more than one process sees them: Kubernetes' objects.  There is at most one.
+ *
+ * A row is written whole.  state: BK_ALLOC_QUEUED without a worker,
+ * BK_ALLOC_READY with one, or how it ended.
+ */
+typedef struct {
+    const uint8_t *hash;        /* SHA-256(token) */
+    const uint8_t *key_hash;    /* SHA-256(SubjectPublicKeyInfo) or NULL */
+    bk_str_t       pool;
+    bk_str_t       worker;      /* empty: queued */
+    bk_str_t       owner;       /* the name of an identity; or empty */
+    bk_str_t       job;
+    bk_str_t       metadata;    /* a JSON object; or empty */
+    bk_str_t       reason;      /* why it ended */
+    bk_str_t       record;      /* a JSON object: what only whoever made it
+                                   understands; no secrets; at most
+                                   BK_STORE_RECORD_MAX bytes */
+    uint64_t       created_ms;
+    uint64_t       expires_ms;
+    uint64_t       changed_ms;
+    int            state;
+} bk_stored_t;
+
+/* 1.4: where clients of one pool are sent. */
+typedef struct {
+    bk_str_t  endpoint;         /* "tcp://HOST:PORT"; empty: what the
+                                   configuration says for all pools, or not
+                                   known yet where why is not empty */
+    bk_str_t  ca;               /* PEM, of who signed its gateways' certificate;
+                                   empty: the host's gateway authority */
+    bk_str_t  why;              /* empty: it can be used; else a sentence that
+                                   says why it cannot yet */
+} bk_pool_gateway_t;
+
+/* What is kept of a worker beside its allocations. */
+typedef struct {
+    bk_str_t  pool;
+    bk_str_t  worker;
+    bk_str_t  drained;          /* why */
+    uint64_t  drained_ms;       /* since when; 0: it is not */
+    int       trust;            /* 0: nobody's yet; 1: trusted allocations
+                                   were on it; 2: untrusted: for good */
+} bk_stored_worker_t;
+
+/* err: NULL when it is kept, by more than this process */
+typedef void (*bk_store_pt)(void *data, const bk_err_t *err);
+typedef int (*bk_stored_pt)(const bk_stored_t *row, void *data);
+typedef int (*bk_stored_worker_pt)(const bk_stored_worker_t *w, void *data);
+
+
 /* Iteration: return 0 to go on, anything else ends it and is returned. */
 typedef int (*bk_pool_pt)(const bk_pool_info_t *pool, void *data);
 typedef int (*bk_worker_pt)(const bk_worker_info_t *worker, void *data);
@@ -502,7 +563,91 @@ struct bk_host_s {
     int (*alloc_owner)(const bk_host_t *h, const uint8_t *hash,
         bk_str_t name, int untrusted);
 
-    /* minor 4 and later: add here, never above */
+    /* 1.4 */
+
+    /*
+     * For the plugin whose allocations are kept.  open: once, in start();
+     * 404 NoStore: no plugin of this configuration is one; 409 StoreTaken,
+     * TwoStores.  From then on its store_ready() and store_changed() are
+     * called, after start().
+     * put and worker: as the store's callbacks of that name; 503 StoreNotReady
+     * by done(), soon, while it is not ready.  Nothing is called after
+     * stopped(); the store is asked to stop only then.
+     * each and workers: nothing while it is not ready.
+     */
+    int (*store_open)(const bk_host_t *h, bk_err_t *err);
+    void (*store_put)(const bk_host_t *h, const bk_stored_t *row,
+        bk_store_pt done, void *data);
+    void (*store_worker)(const bk_host_t *h, const bk_stored_worker_t *w,
+        bk_store_pt done, void *data);
+    int (*store_each)(const bk_host_t *h, bk_stored_pt fn, void *data);
+    int (*store_workers)(const bk_host_t *h, bk_stored_worker_pt fn,
+        void *data);
+
+    /*
+     * For the store.  is: 1: all rows are known and may be written from now
+     * on; 0: not any more.  told: somebody else has written this row; one that
+     * is gone is told as FAILED, and why.  Both call the opener from within.
+     */
+    void (*store_is)(const bk_host_t *h, int ready);
+    void (*store_told)(const bk_host_t *h, const bk_stored_t *row);
+
+    /*
+     * Ends prepare(), once: NULL: it is done; else the host does not start,
+     * and says why.
+     */
+    void (*prepared)(const bk_host_t *h, const bk_err_t *err);
+
+    /*
+     * Where clients of a pool are sent.  pool_gateway: by whoever put the
+     * pool, after pool_put(); it goes with it; -1: none such, or another's.
+     * What it changes is a BK_EVENT_POOL.  pool_gateway_of: never fails;
+     * borrowed until the loop turns.
+     */
+    int (*pool_gateway)(const bk_host_t *h, bk_str_t pool,
+        const bk_pool_gateway_t *gateway);
+    void (*pool_gateway_of)(const bk_host_t *h, bk_str_t pool,
+        bk_pool_gateway_t *out);
+
+    /* This process cannot go on: the host logs why, stops in good order when
+     * the loop turns, and ends with status 1, so that whoever runs it starts
+     * it again.  From prepare() on. */
+    void (*quit)(const bk_host_t *h, const bk_err_t *why);
+
+    /*
+     * For whoever shares state_dir() with other hosts.  state_make: between
+     * prepare() and prepared(): makes the authorities that are not there yet,
+     * and finishes what a killed host left half done, as a start does.
+     * state_read: another host of the same authorities has issued
+     * certificates, and ca/NAME-trust.json was written again to say so: how
+     * long something of each may be in use is taken from there.  -1: they are
+     * not the same authorities, and nothing was taken.
+     */
+    int (*state_make)(const bk_host_t *h, bk_err_t *err);
+    int (*state_read)(const bk_host_t *h, bk_err_t *err);
+
+    /*
+     * A JSON object of strings, by which callers may choose a pool instead of
+     * by its name; as pool_gateway, but no event.  empty: it has none.
+     */
+    int (*pool_labels)(const bk_host_t *h, bk_str_t pool, bk_str_t labels);
+    bk_str_t (*pool_labels_of)(const bk_host_t *h, bk_str_t pool);
+
+    /*
+     * Authorities of a plugin's own, for what is to be trusted by few: the
+     * host keeps nothing of them.  authority_make: a certificate for ten years
+     * and its key, borrowed as cert_issue()'s; key empty: a new one; else PEM:
+     * whoever trusts a certificate of that cn and key trusts what any other
+     * one of them signs.  cert_issue_by: as cert_issue(), signed by such a
+     * pair (PEM); it does not outlive it, and out->ca is empty.  422
+     * BadAuthority: the pair cannot sign.
+     */
+    int (*authority_make)(const bk_host_t *h, bk_str_t cn, bk_str_t key,
+        bk_cert_t *out, bk_err_t *err);
+    int (*cert_issue_by)(const bk_host_t *h, bk_str_t cert, bk_str_t key,
+        const bk_cert_request_t *req, bk_cert_t *out, bk_err_t *err);
+
+    /* minor 5 and later: add here, never above */
 };
 
 
@@ -547,7 +692,42 @@ typedef struct {
     /* this plugin's numbers, in the order of bk_stat_t's comment */
     void  (*stats)(void *ctx, bk_stat_pt fn, void *data);
 
-    /* minor 4 and later: add here, never above */
+    /* 1.4; all optional */
+
+    /*
+     * A store.  done is called exactly once, never from within, and for one
+     * allocation in the order of the calls.  409 WorkerTaken: the worker has
+     * another allocation by now, somebody else was first, and the row is not
+     * kept as it was given; 409 RowChanged: somebody else has written it, and
+     * store_told() has said or says what is there; 503: not known whether it
+     * is kept: it is read again, and store_told() says what is there.
+     */
+    void  (*store_put)(void *ctx, const bk_stored_t *row, bk_store_pt done,
+        void *data);
+    void  (*store_worker)(void *ctx, const bk_stored_worker_t *w,
+        bk_store_pt done, void *data);
+    /* what is kept, live rows before ended ones; borrowed during fn */
+    int   (*store_each)(void *ctx, bk_stored_pt fn, void *data);
+    int   (*store_workers)(void *ctx, bk_stored_worker_pt fn, void *data);
+
+    /* Whoever has opened the store: may it be written? */
+    void  (*store_ready)(void *ctx, int ready);
+    void  (*store_changed)(void *ctx, const bk_stored_t *row);
+
+    /*
+     * Before the host opens its state (authorities, the API, anybody's
+     * start): fetches what state_dir() is to hold.  Log, time, timers, watches
+     * and state_*() work, nothing else does.  Ends with host->prepared(), at
+     * once or later, however long it takes; then it is the next one's turn,
+     * and at last start() is called as always.  Whoever was asked to prepare
+     * is asked to stop, even where start() was not called or failed.
+     */
+    int   (*prepare)(void *ctx, bk_err_t *err);
+    /* after start(): files of ca/ in state_dir() were written by the host,
+       once for all that are written together */
+    void  (*state_changed)(void *ctx);
+
+    /* minor 5 and later: add here, never above */
 } bk_plugin_t;
 
 

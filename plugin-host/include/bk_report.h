@@ -73,12 +73,14 @@
 #define BK_REFUSED_SHUTDOWN      17     /* this process ends */
 #define BK_REFUSED_CUT           18     /* of one that was just cut here */
 #define BK_REFUSED_TIMEOUT       19     /* said nothing for too long */
-#define BK_REFUSED               20
+#define BK_REFUSED_LOOKUP        20     /* nobody said whether there is one */
+#define BK_REFUSED               21
 
 #define BK_REFUSED_NAMES                                                      \
     { "none", "certificate", "no_token", "unknown", "key", "pool", "expired", \
       "released", "revoked", "failed", "draining", "queued", "starting",      \
-      "worker", "table", "connections", "held", "shutdown", "cut", "timeout" }
+      "worker", "table", "connections", "held", "shutdown", "cut", "timeout", \
+      "lookup" }
 
 /* Why a live connection was cut. */
 #define BK_CUT_NONE              0
@@ -88,7 +90,7 @@
 #define BK_CUT_FAILED            4      /* the table says: worker lost */
 #define BK_CUT_WORKER            5      /* the worker closed amid a build */
 #define BK_CUT_SILENCE           6      /* buildkit_silence */
-#define BK_CUT_SHUTDOWN          7      /* worker_shutdown_timeout */
+#define BK_CUT_SHUTDOWN          7      /* nginx ends */
 #define BK_CUT_GONE              8      /* allocation not in the table */
 #define BK_CUT_MOVED             9      /* has another worker now */
 #define BK_CUT_TIMEOUT           10     /* no request within the time */

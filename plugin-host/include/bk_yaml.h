@@ -46,6 +46,9 @@ void bk_yaml_free(bk_yaml_t **y, const cyaml_schema_value_t *schema,
 int bk_yaml_err(const bk_yaml_t *y, bk_err_t *err, const char *path,
     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
+/* Is there anything at this path, if only null? */
+int bk_yaml_has(const bk_yaml_t *y, const char *path);
+
 /*
  * Hands each option that is given in the mapping at path, and each default
  * of the table, to set(), after checking names and kinds: durations in

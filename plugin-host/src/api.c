@@ -19,12 +19,15 @@ typedef struct {
     bk_core_t      *core;
     json_t         *list;
     json_t         *used;       /* pools: how many connections */
+    bk_str_t        only;       /* one pool alone; or empty */
     bk_text_t       text;       /* workers, which may be very many */
     bk_api_view_t   view;
 } bk_api_walk_t;
 
 
 static void bk_api_pools(bk_request_t *r, const bk_request_info_t *info,
+    void *data);
+static void bk_api_pool(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 static void bk_api_workers(bk_request_t *r, const bk_request_info_t *info,
     void *data);
@@ -45,6 +48,7 @@ static const struct {
     const char  *owner;
 } bk_api_table[] = {
     { "/api/v1/pools", BK_VERB_LIST, bk_api_pools, BK_HTTP_HOST },
+    { "/api/v1/pools/*", BK_VERB_LIST, bk_api_pool, BK_HTTP_HOST },
     { "/api/v1/workers", BK_VERB_LIST, bk_api_workers, BK_HTTP_HOST },
     { "/api/v1/health", BK_VERB_NONE, bk_api_ready, BK_HTTP_HOST },
     { "/healthz", BK_VERB_NONE, bk_api_alive, BK_HTTP_HOST },
@@ -107,6 +111,56 @@ bk_api_pools(bk_request_t *r, const bk_request_info_t *info, void *data)
 }
 
 
+/* NAME of ?namespace, or "default"; or NAMESPACE%2FNAME */
+
+static void
+bk_api_pool(bk_request_t *r, const bk_request_info_t *info, void *data)
+{
+    int             n;
+    char            space[64], name[400];
+    bk_err_t        err;
+    bk_core_t      *core = data;
+    bk_api_walk_t   w = { .core = core };
+
+    if (bk_httpd_query(r, "namespace", space, sizeof(space)) != 0
+        || space[0] == '\0')
+    {
+        snprintf(space, sizeof(space), "default");
+    }
+
+    n = memchr(info->param.data, '/', info->param.len) != NULL
+        ? snprintf(name, sizeof(name), "%.*s", (int) info->param.len,
+                   info->param.data)
+        : snprintf(name, sizeof(name), "%s/%.*s", space,
+                   (int) info->param.len, info->param.data);
+
+    w.list = json_array();
+    w.used = json_object();
+    w.only = (bk_str_t) { name, strlen(name) };
+    bk_api_view(&w.view, core, r);
+    bk_reports_each(core->reports, bk_api_count_session, w.used);
+
+    if (n > 0 && (size_t) n < sizeof(name)) {
+        bk_model_pool_each(core->model, bk_api_add_pool, &w);
+    }
+
+    bk_api_view_done(&w.view);
+    json_decref(w.used);
+
+    if (json_array_size(w.list) == 1) {
+        bk_api_send(r, 200, json_incref(json_array_get(w.list, 0)));
+
+    } else {
+        bk_err_set(&err, 404, "PoolNotFound", "there is no pool %s", name);
+        bk_err_hint(&err, "bkctl pools lists them; namespace is \"default\" "
+                    "unless it is given");
+        bk_httpd_fail(r, &err);
+    }
+
+    json_decref(w.list);
+}
+
+
 static int
 bk_api_add_pool(const bk_pool_info_t *pool, void *data)
 {
@@ -116,8 +170,13 @@ bk_api_add_pool(const bk_pool_info_t *pool, void *data)
     const char         *status;
     bk_api_walk_t      *w = data;
     bk_model_counts_t   n;
+    bk_pool_gateway_t   gateway;
 
-    if (!bk_api_sees_pool(&w->view, pool->name)) {
+    if ((w->only.len > 0
+         && (w->only.len != pool->name.len
+             || memcmp(w->only.data, pool->name.data, w->only.len) != 0))
+        || !bk_api_sees_pool(&w->view, pool->name))
+    {
         return 0;
     }
 
@@ -161,9 +220,16 @@ bk_api_add_pool(const bk_pool_info_t *pool, void *data)
         status = "stopped";
     }
 
-    o = json_pack("{s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:i, s:o}",
+    bk_model_pool_gateway_of(w->core->model, pool->name, &gateway);
+
+    if (gateway.endpoint.len == 0 && gateway.why.len == 0) {
+        gateway.endpoint = (bk_str_t) { w->core->conf->endpoint,
+                                        strlen(w->core->conf->endpoint) };
+    }
+
+    o = json_pack("{s:o, s:o, s:s, s:b, s:o, s:o, s:o, s:i, s:o}",
                   "name", bk_api_str(pool->name),
-                  "endpoint", w->core->conf->endpoint, "status", status,
+                  "endpoint", bk_api_str(gateway.endpoint), "status", status,
                   "shared", pool->shared, "allocationsPerWorker",
                   pool->shared == 1 ? json_null()
                                     : json_integer(pool->shared > 1
@@ -172,6 +238,11 @@ bk_api_add_pool(const bk_pool_info_t *pool, void *data)
                   "allocations", allocs, "queue",
                   (int) n.allocations[BK_ALLOC_QUEUED],
                   "connections", bk_api_connections(w->used, pool->name));
+
+    if (gateway.why.len > 0) {
+        json_object_set_new(o, "waitsFor", bk_api_str(gateway.why));
+    }
+
     json_array_append_new(w->list, o);
 
     return 0;

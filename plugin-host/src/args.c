@@ -13,6 +13,7 @@ static void bk_args_usage(FILE *out);
 static const struct option  bk_args_options[] = {
     { "config", required_argument, NULL, 'c' },
     { "test", no_argument, NULL, 't' },
+    { "again", no_argument, NULL, 'a' },
     { "list-plugins", no_argument, NULL, 'l' },
     { "version", no_argument, NULL, 'v' },
     { "help", no_argument, NULL, 'h' },
@@ -38,6 +39,10 @@ bk_args(int argc, char **argv, bk_args_t *args)
 
         case 't':
             args->test = 1;
+            break;
+
+        case 'a':
+            args->again = 1;
             break;
 
         case 'l':
@@ -73,12 +78,14 @@ bk_args(int argc, char **argv, bk_args_t *args)
 static void
 bk_args_usage(FILE *out)
 {
-    fputs("Usage: buildkit-plugin-host [-c FILE] [-t]\n"
+    fputs("Usage: buildkit-plugin-host [-c FILE] [-t | --again]\n"
           "       buildkit-plugin-host --list-plugins | --version | --help\n"
           "\n"
           "  -c, --config FILE  configuration (default: "
           "/etc/buildkit-gateway/plugin-host.yaml)\n"
           "  -t, --test         check the configuration, exit 0 or 1\n"
+          "      --again        begin anew when a plugin ends this, and do "
+          "not exit\n"
           "      --list-plugins each plugin with its options\n"
           "      --version      version, and that of the plugin interface\n"
           "\n"

@@ -7,6 +7,7 @@
 typedef struct {
     const char  *path;          /* of the configuration */
     int          test;
+    int          again;         /* what a plugin ends begins anew */
     int          list;
 } bk_args_t;
 

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/sha.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +15,6 @@
 
 
 static int bk_ca_folder(bk_ca_t *ca, const char *name, bk_err_t *err);
-static void bk_ca_issued(bk_ca_t *ca, bk_authority_t *a, const X509 *cert);
-static const bk_signer_t *bk_ca_signer(bk_ca_t *ca, bk_authority_t *a,
-    bk_err_t *err);
 static int bk_ca_rotate_one(bk_ca_t *ca, bk_authority_t *a, bk_err_t *err);
 static int bk_ca_may_rotate(const bk_ca_t *ca, const bk_authority_t *a,
     bk_err_t *err);
@@ -130,161 +126,6 @@ uint64_t
 bk_ca_now_ms(const bk_ca_t *ca)
 {
     return (uint64_t) (time(NULL) + ca->ahead_s) * 1000;
-}
-
-
-int
-bk_ca_issue(bk_ca_t *ca, const bk_cert_request_t *req, bk_cert_t *out,
-    bk_err_t *err)
-{
-    return bk_ca_make(ca, req, 0, out, err);
-}
-
-
-int
-bk_ca_make(bk_ca_t *ca, const bk_cert_request_t *req, int own,
-    bk_cert_t *out, bk_err_t *err)
-{
-    int                 len;
-    char               *leaf;
-    X509               *cert;
-    EVP_PKEY           *key;
-    bk_authority_t     *a = bk_ca_of(ca, req->kind);
-    const bk_signer_t  *by;
-
-    memset(out, 0, sizeof(bk_cert_t));
-
-    if (a == NULL) {
-        return bk_err_set(err, 400, "BadKind",
-                          "%d is no kind of certificate", req->kind);
-    }
-
-    by = own ? &a->now : bk_ca_signer(ca, a, err);
-    if (by == NULL) {
-        return -1;
-    }
-
-    key = bk_ca_requested(req, err);
-    if (key == NULL) {
-        return -1;
-    }
-
-    cert = bk_ca_sign(by, req, key, err);
-    if (cert == NULL) {
-        EVP_PKEY_free(key);
-        return -1;
-    }
-
-    if (!own) {
-        bk_ca_issued(ca, a, cert);
-    }
-
-    bk_ca_burn(ca->key_pem);
-    free(ca->cert_pem);
-    free(ca->spki);
-    ca->key_pem = NULL;
-    ca->cert_pem = NULL;
-    ca->spki = NULL;
-
-    leaf = bk_ca_cert_pem(cert);
-    len = bk_ca_key_spki(key, &ca->spki);
-
-    if (leaf == NULL || len <= 0
-        || asprintf(&ca->cert_pem, "%s%s", leaf,
-                    by == &a->now ? a->chain : by->chain)
-           < 0)
-    {
-        abort();
-    }
-
-    if (req->csr.len == 0 && req->spki.len == 0) {
-        ca->key_pem = bk_ca_key_pem(key, &ca->key_len);
-        if (ca->key_pem == NULL) {
-            abort();
-        }
-
-        out->key = (bk_str_t) { ca->key_pem, ca->key_len };
-    }
-
-    free(leaf);
-    X509_free(cert);
-    EVP_PKEY_free(key);
-
-    out->cert = (bk_str_t) { ca->cert_pem, strlen(ca->cert_pem) };
-    out->spki = (bk_str_t) { (char *) ca->spki, (size_t) len };
-    SHA256(ca->spki, (size_t) len, out->key_hash);
-
-    /* a peer trusts the authority that signed this one, and those whose
-     * certificates nginx or a worker may still show */
-    out->ca = (bk_str_t) { a->trust, strlen(a->trust) };
-
-    return 0;
-}
-
-
-static const bk_signer_t *
-bk_ca_signer(bk_ca_t *ca, bk_authority_t *a, bk_err_t *err)
-{
-    const bk_signer_t  *s = a->late.cert != NULL ? &a->late : &a->now;
-
-    if (bk_ca_end_ms(s->cert) > bk_ca_now_ms(ca)) {
-        return s;
-    }
-
-    bk_err_set(err, 503, "AuthorityExpired", "the certificate of the %s "
-               "authority has expired", a->name);
-    bk_err_hint(err, "bkctl ca shows it; bkctl ca rotate makes a new one, "
-                "unless it is issued from outside");
-
-    return NULL;
-}
-
-
-/*
- * How long may something of it be in use?  Written down a day ahead, so that
- * this costs a small file a day, without waiting for the disk.
- */
-
-static void
-bk_ca_issued(bk_ca_t *ca, bk_authority_t *a, const X509 *cert)
-{
-    bk_err_t   err;
-    uint64_t   end = bk_ca_end_ms(cert);
-    uint64_t  *until = &a->until_ms;
-
-    if (a->late.cert != NULL) {
-        until = &a->old[a->nold - 1].until_ms;
-    }
-
-    if (end <= *until) {
-        return;
-    }
-
-    *until = end + BK_CA_DAY_MS;
-
-    if (bk_authority_save(ca, a, 0, &err) != 0) {
-        *until = end;
-        bk_log_err(BK_LOG_ERROR, "ca", &err);
-    }
-}
-
-
-bk_authority_t *
-bk_ca_of(bk_ca_t *ca, int kind)
-{
-    switch (kind) {
-
-    case BK_CERT_CLIENT:
-    case BK_CERT_GATEWAY:
-        return &ca->gateway;
-
-    case BK_CERT_WORKER:
-    case BK_CERT_UPSTREAM:
-        return &ca->worker;
-
-    default:
-        return NULL;
-    }
 }
 
 

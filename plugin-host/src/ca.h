@@ -49,6 +49,8 @@ typedef struct {
     int                   reloads;  /* nginx is told, and we hear how it went:
                                        bk_ca_reloaded() */
     void                (*changed)(void *data);     /* NULL: nobody */
+    /* files of ca/ were written: keys, or what is known of them; or NULL */
+    void                (*stored)(void *data);
     void                 *data;
 } bk_ca_conf_t;
 
@@ -70,6 +72,11 @@ void bk_ca_reloaded(bk_ca_t *ca);
 /* See bk_plugin.h, cert_issue(); 400 for a bad request. */
 int bk_ca_issue(bk_ca_t *ca, const bk_cert_request_t *req, bk_cert_t *out,
     bk_err_t *err);
+/* ... authority_make(), cert_issue_by(): nothing of it is kept here */
+int bk_ca_authority(bk_ca_t *ca, bk_str_t cn, bk_str_t key_pem, bk_cert_t *out,
+    bk_err_t *err);
+int bk_ca_issue_by(bk_ca_t *ca, bk_str_t cert_pem, bk_str_t key_pem,
+    const bk_cert_request_t *req, bk_cert_t *out, bk_err_t *err);
 
 /*
  * name: "gateway", "worker" or NULL for both.  bk_ca_rotate(): a new key
@@ -79,6 +86,13 @@ int bk_ca_issue(bk_ca_t *ca, const bk_cert_request_t *req, bk_cert_t *out,
  */
 int bk_ca_rotate(bk_ca_t *ca, const char *name, bk_err_t *err);
 int bk_ca_retire(bk_ca_t *ca, const char *name, int force, bk_err_t *err);
+
+/*
+ * ca/NAME-trust.json were written by somebody else, who has the same
+ * authorities: what he issued may be in use for as long as they say.  409:
+ * they are others; nothing was taken.
+ */
+int bk_ca_read_issued(bk_ca_t *ca, bk_err_t *err);
 
 /* Both authorities, for GET /api/v1/ca (doc/api.md); the caller frees. */
 json_t *bk_ca_show(bk_ca_t *ca);

@@ -1,6 +1,5 @@
 /* Making certificates with OpenSSL.  See ca_int.h; PEM is in ca_pem.c. */
 
-#include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
@@ -22,7 +21,6 @@
  * certificate between the oldest and what is issued now. */
 #define BK_CA_PATHLEN    "critical,CA:TRUE,pathlen:4"
 #define BK_CA_SKEW       300        /* clocks of clients that are behind */
-#define BK_CA_NAMES_MAX  1024
 #define BK_CA_CSR_MAX    16384
 
 
@@ -32,8 +30,6 @@ static int bk_cert_times(X509 *cert, const X509 *ca, uint64_t not_after_ms);
 static int bk_cert_name(X509_NAME *name, bk_str_t cn);
 static int bk_cert_add(X509 *cert, X509 *ca, int nid, const char *value);
 static int bk_cert_issuer(X509 *cert, X509 *ca);
-static int bk_cert_san(X509 *cert, bk_str_t names, bk_err_t *err);
-static int bk_cert_san_one(GENERAL_NAMES *list, const char *name);
 static int bk_cert_sign(X509 *cert, EVP_PKEY *key);
 static int bk_cert_curve_ok(const EVP_PKEY *key);
 
@@ -48,15 +44,19 @@ bk_ca_key(void)
 X509 *
 bk_ca_self(const char *name, EVP_PKEY *key, bk_err_t *err)
 {
+    int             ok;
     char            cn[64];
     X509           *cert;
     unsigned        len;
-    X509_NAME      *subject;
     unsigned char   id[EVP_MAX_MD_SIZE];
 
     cert = bk_cert_new(key, X509_set_pubkey);
-    if (cert == NULL || !X509_pubkey_digest(cert, EVP_sha256(), id, &len)) {
-        goto failed;
+    ok = cert != NULL && X509_pubkey_digest(cert, EVP_sha256(), id, &len);
+    X509_free(cert);
+
+    if (!ok) {
+        bk_ca_fail(err, "cannot make an authority");
+        return NULL;
     }
 
     /* two installations must not have authorities of one name; but one that
@@ -64,15 +64,28 @@ bk_ca_self(const char *name, EVP_PKEY *key, bk_err_t *err)
     snprintf(cn, sizeof(cn), "BuildKit %s authority %02x%02x%02x%02x", name,
              id[0], id[1], id[2], id[3]);
 
+    return bk_ca_root((bk_str_t) { cn, strlen(cn) }, BK_CA_PATHLEN, key, err);
+}
+
+
+X509 *
+bk_ca_root(bk_str_t cn, const char *constraints, EVP_PKEY *key, bk_err_t *err)
+{
+    X509       *cert = bk_cert_new(key, X509_set_pubkey);
+    X509_NAME  *subject;
+
+    if (cert == NULL) {
+        goto failed;
+    }
+
     subject = X509_get_subject_name(cert);
 
-    if (!bk_cert_name(subject, (bk_str_t) { cn, strlen(cn) })
+    if (!bk_cert_name(subject, cn)
         || !X509_set_issuer_name(cert, subject)
         || X509_gmtime_adj(X509_getm_notBefore(cert), -BK_CA_SKEW) == NULL
         || X509_time_adj_ex(X509_getm_notAfter(cert), BK_CA_YEARS * 365, 0,
                             NULL) == NULL
-        || !bk_cert_add(cert, cert, NID_basic_constraints,
-                        BK_CA_PATHLEN)
+        || !bk_cert_add(cert, cert, NID_basic_constraints, constraints)
         || !bk_cert_add(cert, cert, NID_key_usage,
                         "critical,keyCertSign,cRLSign")
         || !bk_cert_add(cert, cert, NID_subject_key_identifier, "hash")
@@ -177,7 +190,7 @@ bk_ca_sign(const bk_signer_t *by, const bk_cert_request_t *req,
         goto failed;
     }
 
-    if (req->names.len != 0 && bk_cert_san(cert, req->names, err) != 0) {
+    if (req->names.len != 0 && bk_ca_names(cert, req->names, err) != 0) {
         goto failed;
     }
 
@@ -404,97 +417,4 @@ bk_cert_sign(X509 *cert, EVP_PKEY *key)
     return X509_sign(cert, key, EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519
                                 ? NULL : EVP_sha256())
            > 0;
-}
-
-
-/* Built by hand: a name never becomes a part of OpenSSL's little language. */
-
-static int
-bk_cert_san(X509 *cert, bk_str_t names, bk_err_t *err)
-{
-    int             rc = -1;
-    char            buf[BK_CA_NAMES_MAX], *name, *save;
-    GENERAL_NAMES  *list;
-
-    if (names.len >= sizeof(buf)) {
-        return bk_err_set(err, 400, "BadName",
-                          "the names of a certificate are too long");
-    }
-
-    memcpy(buf, names.data, names.len);
-    buf[names.len] = '\0';
-
-    list = GENERAL_NAMES_new();
-    if (list == NULL) {
-        return bk_ca_fail(err, "cannot make a certificate");
-    }
-
-    for (name = strtok_r(buf, ",", &save); name != NULL;
-         name = strtok_r(NULL, ",", &save))
-    {
-        if (!bk_cert_san_one(list, name)) {
-            bk_err_set(err, 400, "BadName", "\"%.100s\" is no DNS name and no "
-                       "address", name);
-            goto done;
-        }
-    }
-
-    if (X509_add1_ext_i2d(cert, NID_subject_alt_name, list, 0, 0) != 1) {
-        bk_ca_fail(err, "cannot make a certificate");
-        goto done;
-    }
-
-    rc = 0;
-
-done:
-
-    GENERAL_NAMES_free(list);
-
-    return rc;
-}
-
-
-static int
-bk_cert_san_one(GENERAL_NAMES *list, const char *name)
-{
-    int             type, len;
-    GENERAL_NAME   *gn;
-    ASN1_STRING    *s;
-    unsigned char   addr[16];
-
-    if (inet_pton(AF_INET, name, addr) == 1) {
-        type = GEN_IPADD;
-        len = 4;
-
-    } else if (inet_pton(AF_INET6, name, addr) == 1) {
-        type = GEN_IPADD;
-        len = 16;
-
-    } else {
-        type = GEN_DNS;
-        len = (int) strlen(name);
-
-        if (len > 253
-            || strspn(name, "abcdefghijklmnopqrstuvwxyz-.*_"
-                            "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
-               != (size_t) len)
-        {
-            return 0;
-        }
-    }
-
-    gn = GENERAL_NAME_new();
-    s = type == GEN_DNS ? (ASN1_STRING *) ASN1_IA5STRING_new()
-                        : (ASN1_STRING *) ASN1_OCTET_STRING_new();
-
-    if (gn == NULL || s == NULL
-        || !ASN1_STRING_set(s, type == GEN_DNS ? (const void *) name : addr,
-                            len))
-    {
-        abort();
-    }
-
-    GENERAL_NAME_set0_value(gn, type, s);
-
-    return sk_GENERAL_NAME_push(list, gn) > 0;
 }

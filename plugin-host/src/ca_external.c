@@ -23,8 +23,6 @@ static int bk_external_read(const char *name, const bk_ca_files_t *files,
     bk_err_t *err);
 static int bk_external_roots(const bk_ca_files_t *files,
     STACK_OF(X509) *certs, STACK_OF(X509) **roots, bk_err_t *err);
-static int bk_external_check(const bk_ca_files_t *files, bk_signer_t *s,
-    bk_err_t *err);
 static int bk_external_leads(const bk_ca_files_t *files,
     STACK_OF(X509) *certs, STACK_OF(X509) *roots, bk_err_t *err);
 static int bk_external_chain(bk_signer_t *out, STACK_OF(X509) *certs,
@@ -42,7 +40,7 @@ bk_ca_external(bk_ca_t *ca, const char *name, const bk_ca_files_t *files,
     (void) ca;
 
     if (bk_external_read(name, files, out, &certs, &roots, err) != 0
-        || bk_external_check(files, out, err) != 0
+        || bk_signer_check(files, out, err) != 0
         || bk_external_leads(files, certs, roots, err) != 0)
     {
         goto done;
@@ -153,8 +151,8 @@ bk_external_roots(const bk_ca_files_t *files, STACK_OF(X509) *certs,
 }
 
 
-static int
-bk_external_check(const bk_ca_files_t *files, bk_signer_t *s, bk_err_t *err)
+int
+bk_signer_check(const bk_ca_files_t *files, bk_signer_t *s, bk_err_t *err)
 {
     uint32_t  usage;
 

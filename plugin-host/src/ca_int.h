@@ -90,6 +90,8 @@ struct bk_ca_s {
 
 /* ca.c */
 uint64_t bk_ca_now_ms(const bk_ca_t *ca);
+
+/* ca_issue.c */
 bk_authority_t *bk_ca_of(bk_ca_t *ca, int kind);
 /* own: for nginx, replaced with the authority, so it holds up nothing. */
 int bk_ca_make(bk_ca_t *ca, const bk_cert_request_t *req, int own,
@@ -118,6 +120,8 @@ int bk_authority_open(bk_ca_t *ca, bk_authority_t *a, const char *name,
 int bk_authority_save(bk_ca_t *ca, bk_authority_t *a, int sync,
     bk_err_t *err);
 void bk_authority_free(bk_authority_t *a);
+/* files of ca/ were written */
+void bk_authority_stored(const bk_ca_t *ca);
 /* "STATE/ca/NAME" and end, into PATH_MAX bytes. */
 char *bk_ca_path(const bk_ca_t *ca, const bk_authority_t *a, const char *end,
     char *buf);
@@ -151,6 +155,8 @@ void bk_signer_clear(bk_signer_t *s);
 /* ca_external.c */
 int bk_ca_external(bk_ca_t *ca, const char *name, const bk_ca_files_t *files,
     bk_signer_t *out, bk_err_t *err);
+/* May it sign?  what: how cert and key are called, where it may not. */
+int bk_signer_check(const bk_ca_files_t *what, bk_signer_t *s, bk_err_t *err);
 /* Two authorities with one root are none: a client could be a gateway. */
 int bk_ca_apart(const char *trust, const char *other, bk_err_t *err);
 
@@ -164,11 +170,17 @@ void bk_ca_reread(bk_ca_t *ca);
 EVP_PKEY *bk_ca_key(void);
 int bk_ca_key_ok(const EVP_PKEY *key);
 X509 *bk_ca_self(const char *name, EVP_PKEY *key, bk_err_t *err);
+/* constraints: of OpenSSL's little language */
+X509 *bk_ca_root(bk_str_t cn, const char *constraints, EVP_PKEY *key,
+    bk_err_t *err);
 /* of's name and key, signed by by. */
 X509 *bk_ca_cross(const bk_signer_t *by, X509 *of, bk_err_t *err);
 X509 *bk_ca_sign(const bk_signer_t *by, const bk_cert_request_t *req,
     EVP_PKEY *key, bk_err_t *err);
 EVP_PKEY *bk_ca_requested(const bk_cert_request_t *req, bk_err_t *err);
+
+/* ca_names.c: comma-separated */
+int bk_ca_names(X509 *cert, bk_str_t names, bk_err_t *err);
 
 /* ca_pem.c; NULL for what is none */
 X509 *bk_ca_pem_cert(const char *text);

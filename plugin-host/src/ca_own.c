@@ -115,7 +115,13 @@ bk_own_install(bk_ca_t *ca, bk_authority_t *a, bk_err_t *err)
     bk_ca_path(ca, a, BK_OWN_NEXT, from);
     bk_ca_path(ca, a, BK_OWN_CERT, to);
 
-    return bk_ca_move(from, to, err);
+    if (bk_ca_move(from, to, err) != 0) {
+        return -1;
+    }
+
+    bk_authority_stored(ca);
+
+    return 0;
 }
 
 
@@ -179,6 +185,7 @@ bk_own_read(bk_ca_t *ca, bk_authority_t *a, bk_signer_t *out, bk_err_t *err)
     }
 
     rc = bk_own_write_cert(cert_path, out, err);
+    bk_authority_stored(ca);
 
 done:
 

@@ -10,6 +10,7 @@
 
 #include "ca_int.h"
 #include "bk_err.h"
+#include "log.h"
 
 
 #define BK_STORE_TRUST  "-trust.json"
@@ -20,6 +21,13 @@ static int bk_store_parse(bk_authority_t *a, json_t *json);
 static int bk_store_old(bk_authority_t *a, json_t *json);
 static int bk_store_signer(bk_signer_t *s, json_t *json);
 static json_t *bk_store_signer_json(const bk_signer_t *s);
+static int bk_store_same(const bk_ca_t *ca, const bk_authority_t *a,
+    const bk_authority_t *b);
+static int bk_store_olds(const bk_ca_t *ca, const bk_authority_t *a,
+    const bk_authority_t *b);
+static unsigned bk_store_find(const bk_authority_t *a, const X509 *cert);
+static void bk_store_later(bk_ca_t *ca, bk_authority_t *a,
+    const bk_authority_t *from);
 
 
 int
@@ -206,9 +214,128 @@ bk_authority_save(bk_ca_t *ca, bk_authority_t *a, int sync, bk_err_t *err)
 
     if (rc == 0) {
         a->saved_ms = a->until_ms;
+        bk_authority_stored(ca);
     }
 
     return rc;
+}
+
+
+void
+bk_authority_stored(const bk_ca_t *ca)
+{
+    if (ca->conf.stored != NULL) {
+        ca->conf.stored(ca->conf.data);
+    }
+}
+
+
+int
+bk_ca_read_issued(bk_ca_t *ca, bk_err_t *err)
+{
+    int              i, rc = 0;
+    bk_authority_t   fresh[2], *a[2] = { &ca->gateway, &ca->worker };
+
+    memset(fresh, 0, sizeof(fresh));
+
+    for (i = 0; i < 2 && rc == 0; i++) {
+        fresh[i].name = a[i]->name;
+        rc = bk_store_load(ca, &fresh[i], err);
+
+        if (rc == 0 && !bk_store_same(ca, a[i], &fresh[i])) {
+            rc = bk_err_set(err, 409, "OtherAuthority", "the %s authority is "
+                            "another one by now", a[i]->name);
+        }
+    }
+
+    for (i = 0; i < 2; i++) {
+        if (rc == 0) {
+            bk_store_later(ca, a[i], &fresh[i]);
+        }
+
+        bk_authority_free(&fresh[i]);
+    }
+
+    return rc;
+}
+
+
+/* Old ones whose time is over are dropped by each host when it sees it. */
+
+static int
+bk_store_same(const bk_ca_t *ca, const bk_authority_t *a,
+    const bk_authority_t *b)
+{
+    return b->now.cert != NULL && X509_cmp(a->now.cert, b->now.cert) == 0
+           && bk_store_olds(ca, a, b) && bk_store_olds(ca, b, a);
+}
+
+
+/* Has b all old ones of a that still matter? */
+
+static int
+bk_store_olds(const bk_ca_t *ca, const bk_authority_t *a,
+    const bk_authority_t *b)
+{
+    unsigned  i;
+
+    for (i = 0; i < a->nold; i++) {
+        if (a->old[i].until_ms > bk_ca_now_ms(ca)
+            && bk_store_find(b, a->old[i].signer.cert) == b->nold)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static unsigned
+bk_store_find(const bk_authority_t *a, const X509 *cert)
+{
+    unsigned  i;
+
+    for (i = 0; i < a->nold; i++) {
+        if (X509_cmp(a->old[i].signer.cert, cert) == 0) {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
+static void
+bk_store_later(bk_ca_t *ca, bk_authority_t *a, const bk_authority_t *from)
+{
+    int        ours = a->until_ms > from->until_ms;
+    unsigned   i, j;
+    bk_err_t   err;
+
+    if (!ours) {
+        a->until_ms = from->until_ms;
+    }
+
+    for (i = 0; i < a->nold; i++) {
+        j = bk_store_find(from, a->old[i].signer.cert);
+
+        if (j == from->nold) {
+            continue;
+        }
+
+        if (a->old[i].until_ms > from->old[j].until_ms) {
+            ours = 1;
+
+        } else {
+            a->old[i].until_ms = from->old[j].until_ms;
+        }
+    }
+
+    /* what was written there is less than the truth */
+    if (ours && bk_authority_save(ca, a, 0, &err) != 0) {
+        bk_log_err(BK_LOG_ERROR, "ca", &err);
+    }
 }
 
 

@@ -20,6 +20,7 @@
 
 
 struct event_base;
+typedef struct bk_store_s  bk_store_t;
 
 struct bk_core_s {
     struct event_base  *base;
@@ -33,8 +34,18 @@ struct bk_core_s {
     bk_access_t        *access;
     bk_audit_t         *audit;      /* may be NULL: there is none */
     struct bk_gate_s   *gate;
+    bk_store_t         *store;      /* NULL: nobody asked for one */
+    struct event       *turn;       /* what waits for it: host_pool.c */
+    bk_err_t            why;        /* somebody wants it to quit */
     uint64_t            started_ms;
     unsigned            stopping:1;
+    unsigned            started:1;
+    unsigned            failed:1;   /* ends with status 1 */
+    unsigned            ended:1;    /* by a plugin, when it ran */
+    /* what waits for the turn */
+    unsigned            quit:1;
+    unsigned            prepared:1; /* one plugin is */
+    unsigned            stored:1;   /* files of the authorities were */
 };
 
 /* host_api.c: fills what a plugin may call; priv is the plugin's instance */
@@ -64,6 +75,54 @@ int bk_host_http_allowed(bk_request_t *r, int verb, bk_str_t pool,
     bk_decision_t *out, size_t size, bk_err_t *err);
 void bk_host_audit(const bk_host_t *h, bk_request_t *r, const char *what,
     const char *outcome, bk_str_t members);
+
+/* host_store.c: its part for stores of allocations */
+int bk_host_store_open(const bk_host_t *h, bk_err_t *err);
+void bk_host_store_put(const bk_host_t *h, const bk_stored_t *row,
+    bk_store_pt done, void *data);
+void bk_host_store_worker(const bk_host_t *h, const bk_stored_worker_t *w,
+    bk_store_pt done, void *data);
+int bk_host_store_each(const bk_host_t *h, bk_stored_pt fn, void *data);
+int bk_host_store_workers(const bk_host_t *h, bk_stored_worker_pt fn,
+    void *data);
+void bk_host_store_is(const bk_host_t *h, int ready);
+void bk_host_store_told(const bk_host_t *h, const bk_stored_t *row);
+
+/* plugin_run.c: it must not be asked to stop, since its opener still runs */
+int bk_store_needed(const bk_plugin_inst_t *p);
+/* one has stopped; whom to stop now, or NULL */
+bk_plugin_inst_t *bk_store_stopped(bk_plugin_inst_t *p);
+void bk_store_free(bk_core_t *core);
+
+/* host_pool.c: its part for pools' gateways, and for the host's own life */
+int bk_host_pool_gateway(const bk_host_t *h, bk_str_t pool,
+    const bk_pool_gateway_t *gateway);
+void bk_host_pool_gateway_of(const bk_host_t *h, bk_str_t pool,
+    bk_pool_gateway_t *out);
+int bk_host_pool_labels(const bk_host_t *h, bk_str_t pool, bk_str_t labels);
+bk_str_t bk_host_pool_labels_of(const bk_host_t *h, bk_str_t pool);
+void bk_host_prepared(const bk_host_t *h, const bk_err_t *err);
+void bk_host_quit(const bk_host_t *h, const bk_err_t *why);
+int bk_host_state_make(const bk_host_t *h, bk_err_t *err);
+int bk_host_state_read(const bk_host_t *h, bk_err_t *err);
+/* files of the authorities were written; data: bk_core_t */
+void bk_host_state_changed(void *data);
+
+/* what waits for the turn of the loop, if anything does */
+void bk_host_turn_new(bk_core_t *core);
+void bk_host_turn(bk_core_t *core);
+void bk_host_turn_free(bk_core_t *core);
+
+/*
+ * start.c: the parts, in their order.  bk_start() begins; when the plugins are
+ * prepared the rest follows by itself, at once or later, and what fails then
+ * ends the host.  bk_start_go(): the next plugin that prepares, or the rest.
+ */
+int bk_start(bk_core_t *core, bk_err_t *err);
+int bk_start_go(bk_core_t *core, bk_err_t *err);
+int bk_start_authorities(bk_core_t *core, bk_err_t *err);
+/* in good order; nothing when it is under way */
+void bk_stop(bk_core_t *core);
 
 /* again.c: reads the configuration again; and warns of rules that are likely
  * a mistake, in the log where out is NULL */

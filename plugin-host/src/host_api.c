@@ -2,7 +2,8 @@
  * What plugins may call: bk_host_t, made of the model, the HTTP server, the
  * authorities and the loop.  Thin: each function is a translation.  See
  * bk_plugin.h for what they mean; HTTP is in host_http.c, timers
- * and watches in host_timer.c.
+ * and watches in host_timer.c, stores in host_store.c, pools' gateways and the
+ * host's own life in host_pool.c.
  */
 
 #include <event2/event.h>
@@ -180,6 +181,22 @@ bk_host_cert_issue(const bk_host_t *h, const bk_cert_request_t *req,
 }
 
 
+static int
+bk_host_authority_make(const bk_host_t *h, bk_str_t cn, bk_str_t key,
+    bk_cert_t *out, bk_err_t *err)
+{
+    return bk_ca_authority(bk_inst(h)->core->ca, cn, key, out, err);
+}
+
+
+static int
+bk_host_cert_issue_by(const bk_host_t *h, bk_str_t cert, bk_str_t key,
+    const bk_cert_request_t *req, bk_cert_t *out, bk_err_t *err)
+{
+    return bk_ca_issue_by(bk_inst(h)->core->ca, cert, key, req, out, err);
+}
+
+
 static bk_str_t
 bk_host_state_dir(const bk_host_t *h)
 {
@@ -348,7 +365,28 @@ static const bk_host_t  bk_host_template = {
     bk_httpd_stream_end,
     bk_host_audit,
     bk_host_worker_disk,
-    bk_host_alloc_owner
+    bk_host_alloc_owner,
+
+    bk_host_store_open,
+    bk_host_store_put,
+    bk_host_store_worker,
+    bk_host_store_each,
+    bk_host_store_workers,
+    bk_host_store_is,
+    bk_host_store_told,
+
+    bk_host_prepared,
+    bk_host_pool_gateway,
+    bk_host_pool_gateway_of,
+    bk_host_quit,
+    bk_host_state_make,
+    bk_host_state_read,
+
+    bk_host_pool_labels,
+    bk_host_pool_labels_of,
+
+    bk_host_authority_make,
+    bk_host_cert_issue_by
 };
 
 

@@ -39,6 +39,7 @@ struct bk_query_s {
 
 static int bk_identity_run(bk_query_t *q);
 static bk_plugin_inst_t *bk_identity_next(bk_query_t *q);
+static void bk_identity_nobody(bk_query_t *q, bk_err_t *err);
 static void bk_identity_take(bk_query_t *q, const bk_identity_t *id,
     const bk_err_t *err);
 static void bk_identity_late(evutil_socket_t fd, short what, void *data);
@@ -92,11 +93,7 @@ bk_identity_run(bk_query_t *q)
         q->at = bk_identity_next(q);
 
         if (q->at == NULL) {
-            bk_err_set(&err, 401, "Unauthenticated",
-                       "nobody here knows the bearer token");
-            bk_err_hint(&err, "it must come from an issuer that the "
-                        "configuration of plugin-host lists, for example "
-                        "under plugin oidc");
+            bk_identity_nobody(q, &err);
             bk_identity_done(q, NULL, &err);
             return 1;
         }
@@ -143,6 +140,31 @@ bk_identity_run(bk_query_t *q)
     }
 
     return 0;
+}
+
+
+/*
+ * 401 is for good: who gets it does not come again.  Who might have known the
+ * token has left before us.
+ */
+
+static void
+bk_identity_nobody(bk_query_t *q, bk_err_t *err)
+{
+    bk_plugin_inst_t  *p;
+
+    for (p = bk_plugins_first(q->plugins); p != NULL; p = p->next) {
+        if (p->p.identify != NULL && (!p->started || p->stopping)) {
+            bk_err_set(err, 503, "ShuttingDown", "plugin-host is stopping");
+            bk_err_hint(err, "try again in a moment");
+            return;
+        }
+    }
+
+    bk_err_set(err, 401, "Unauthenticated",
+               "nobody here knows the bearer token");
+    bk_err_hint(err, "it must come from an issuer that the configuration of "
+                "plugin-host lists, for example under plugin oidc");
 }
 
 

@@ -54,6 +54,14 @@ int bk_model_pool_put(bk_model_t *m, const void *owner,
     const bk_pool_info_t *info, bk_err_t *err);
 int bk_model_pool_delete(bk_model_t *m, const void *owner, bk_str_t name,
     bk_err_t *err);
+/* where its clients are sent: see bk_plugin.h */
+int bk_model_pool_gateway(bk_model_t *m, const void *owner, bk_str_t name,
+    const bk_pool_gateway_t *gateway);
+void bk_model_pool_gateway_of(bk_model_t *m, bk_str_t name,
+    bk_pool_gateway_t *out);
+int bk_model_pool_labels(bk_model_t *m, const void *owner, bk_str_t name,
+    bk_str_t labels);
+bk_str_t bk_model_pool_labels_of(bk_model_t *m, bk_str_t name);
 int bk_model_worker_put(bk_model_t *m, const void *owner,
     const bk_worker_info_t *info, bk_err_t *err);
 int bk_model_worker_delete(bk_model_t *m, const void *owner, bk_str_t pool,

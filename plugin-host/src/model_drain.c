@@ -26,9 +26,11 @@ int
 bk_model_worker_drain(bk_model_t *m, bk_str_t pool, bk_str_t name,
     int drained, bk_str_t reason, bk_err_t *err)
 {
-    int           rc, was;
-    bk_pool_t    *p = bk_model_pool_get(m, pool);
-    bk_worker_t  *w = p != NULL ? bk_model_worker_get(p, name) : NULL;
+    int                      rc, was;
+    bk_pool_t               *p = bk_model_pool_get(m, pool);
+    bk_worker_t             *w = p != NULL ? bk_model_worker_get(p, name)
+                                           : NULL;
+    bk_table_worker_data_t   said;
 
     if (w == NULL) {
         return bk_err_set(err, 404, "WorkerNotFound",
@@ -53,7 +55,8 @@ bk_model_worker_drain(bk_model_t *m, bk_str_t pool, bk_str_t name,
         bk_model_drain_off(m, w);
     }
 
-    rc = bk_model_worker_say(m, w, &w->said, err);
+    said = *bk_model_worker_said(w);
+    rc = bk_model_worker_say(m, w, &said, err);
 
     bk_model_leave(m);
 
@@ -104,8 +107,8 @@ bk_model_drain_off(bk_model_t *m, bk_worker_t *w)
     free(w->drain_text);
     w->drain_text = NULL;
 
-    state = w->said.state == BK_WORKER_STARTING
-            || w->said.state == BK_WORKER_STOPPED
+    state = bk_model_worker_said(w)->state;
+    state = state == BK_WORKER_STARTING || state == BK_WORKER_STOPPED
             ? BK_ALLOC_STARTING : BK_ALLOC_READY;
 
     DL_FOREACH_SAFE(w->allocs, a, tmp) {
@@ -233,13 +236,14 @@ bk_model_drain_refuse(const bk_worker_t *w, bk_err_t *err)
 static void
 bk_model_drain_want(bk_model_t *m, bk_worker_t *w, int wanted)
 {
+    int       state = bk_model_worker_said(w)->state;
     bk_str_t  pool = { w->pool->name, w->pool->name_len };
     bk_str_t  name = { w->data.name, w->data.name_len };
     bk_err_t  err;
 
     if (w->owner == NULL || m->conf.want == NULL || w->gone
-        || (wanted && (w->said.state == BK_WORKER_STOPPED
-                       || w->said.state == BK_WORKER_FAILED)))
+        || (wanted && (state == BK_WORKER_STOPPED
+                       || state == BK_WORKER_FAILED)))
     {
         return;
     }

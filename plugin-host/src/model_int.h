@@ -38,6 +38,11 @@ struct bk_pool_s {
     uint32_t         mark;
     uint32_t         counts[BK_ALLOC_STATES];   /* allocations */
     uint32_t         shared;        /* as in bk_pool_info_t */
+    char            *endpoint;      /* of its gateway: bk_pool_gateway_t; each
+                                       NULL where it is empty */
+    char            *ca;
+    char            *why;
+    char            *labels;        /* JSON; NULL: none */
     uint8_t          gone;
     uint16_t         name_len;
     char             name[];
@@ -60,7 +65,8 @@ struct bk_worker_s {
     uint8_t                 drained;
     char                   *drain_text;     /* what its allocations say */
     char                    endpoint[64];   /* as it was put */
-    bk_table_worker_data_t  said;           /* as its owner put it */
+    bk_table_worker_data_t *said;           /* as its owner put it; NULL: so
+                                               it is in the table, too */
     bk_table_worker_data_t  data;           /* as it is in the table */
 };
 
@@ -166,8 +172,10 @@ void bk_model_worker_unref(bk_worker_t *w);
 void bk_model_worker_info(const bk_worker_t *w, bk_worker_info_t *out);
 void bk_model_worker_endpoint(const bk_table_worker_data_t *data, char *buf,
     size_t size);
+/* what its owner has said; until he says something else */
+const bk_table_worker_data_t *bk_model_worker_said(const bk_worker_t *w);
 /* what its owner says, and what follows from it for table, allocations and
- * observers */
+ * observers; a copy of the above, where it is that */
 int bk_model_worker_say(bk_model_t *m, bk_worker_t *w,
     const bk_table_worker_data_t *said, bk_err_t *err);
 

@@ -7,6 +7,8 @@
 
 
 static int bk_model_pool_name_ok(bk_str_t name);
+static int bk_model_pool_text(char **at, bk_str_t text);
+static bk_str_t bk_model_pool_said(const char *text);
 
 
 int
@@ -89,6 +91,100 @@ bk_model_pool_delete(bk_model_t *m, const void *owner, bk_str_t name,
 }
 
 
+int
+bk_model_pool_gateway(bk_model_t *m, const void *owner, bk_str_t name,
+    const bk_pool_gateway_t *gateway)
+{
+    int         changed;
+    bk_pool_t  *p = bk_model_pool_get(m, name);
+
+    if (p == NULL || p->owner != bk_model_owner(m, owner)) {
+        return -1;
+    }
+
+    changed = bk_model_pool_text(&p->endpoint, gateway->endpoint)
+              | bk_model_pool_text(&p->ca, gateway->ca)
+              | bk_model_pool_text(&p->why, gateway->why);
+
+    if (changed) {
+        bk_model_enter(m);
+        bk_model_note(m, p, NULL, NULL, BK_POOL_USED, 0);
+        bk_model_leave(m);
+    }
+
+    return 0;
+}
+
+
+/* 1: it was another one */
+
+static int
+bk_model_pool_text(char **at, bk_str_t text)
+{
+    const char  *old = *at != NULL ? *at : "";
+
+    if (strlen(old) == text.len && memcmp(old, text.data, text.len) == 0) {
+        return 0;
+    }
+
+    free(*at);
+    *at = NULL;
+
+    if (text.len != 0 && (*at = strndup(text.data, text.len)) == NULL) {
+        abort();
+    }
+
+    return 1;
+}
+
+
+void
+bk_model_pool_gateway_of(bk_model_t *m, bk_str_t name, bk_pool_gateway_t *out)
+{
+    bk_pool_t  *p = bk_model_pool_get(m, name);
+
+    memset(out, 0, sizeof(*out));
+
+    if (p != NULL) {
+        out->endpoint = bk_model_pool_said(p->endpoint);
+        out->ca = bk_model_pool_said(p->ca);
+        out->why = bk_model_pool_said(p->why);
+    }
+}
+
+
+int
+bk_model_pool_labels(bk_model_t *m, const void *owner, bk_str_t name,
+    bk_str_t labels)
+{
+    bk_pool_t  *p = bk_model_pool_get(m, name);
+
+    if (p == NULL || p->owner != bk_model_owner(m, owner)) {
+        return -1;
+    }
+
+    (void) bk_model_pool_text(&p->labels, labels);
+
+    return 0;
+}
+
+
+bk_str_t
+bk_model_pool_labels_of(bk_model_t *m, bk_str_t name)
+{
+    bk_pool_t  *p = bk_model_pool_get(m, name);
+
+    return bk_model_pool_said(p != NULL ? p->labels : NULL);
+}
+
+
+static bk_str_t
+bk_model_pool_said(const char *text)
+{
+    return (bk_str_t) { text, text != NULL ? strlen(text) : 0 };
+}
+
+
 bk_pool_t *
 bk_model_pool_get(bk_model_t *m, bk_str_t name)
 {
@@ -156,6 +252,10 @@ void
 bk_model_pool_unref(bk_pool_t *p)
 {
     if (--p->refs == 0) {
+        free(p->endpoint);
+        free(p->ca);
+        free(p->why);
+        free(p->labels);
         free(p);
     }
 }

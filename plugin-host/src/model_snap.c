@@ -195,6 +195,8 @@ bk_model_inherit(bk_model_t *m, bk_err_t *err)
     (void) bk_table_alloc_each(m->table, bk_inherit_alloc, &in);
     bk_model_leave(m);
 
+    bk_table_trim(m->table);
+
     free(in.pools);
     free(in.workers);
 
@@ -248,7 +250,6 @@ bk_inherit_worker(bk_table_ref_t ref, const bk_table_worker_data_t *worker,
     w = bk_model_worker_make(p, name.data, name.len);
     w->ref = ref;
     w->data = *worker;
-    w->said = *worker;
     bk_model_worker_endpoint(worker, w->endpoint, sizeof(w->endpoint));
     in->workers[ref.index] = w;
     in->m->stats.inherited++;

@@ -13,6 +13,8 @@
 
 static int bk_model_worker_moved(const bk_table_worker_data_t *was,
     const bk_table_worker_data_t *is);
+static void bk_model_worker_keep(bk_worker_t *w,
+    const bk_table_worker_data_t *said);
 static void bk_model_worker_carry(bk_model_t *m, bk_worker_t *w,
     int old_state, int moved);
 
@@ -59,7 +61,7 @@ bk_model_worker_put(bk_model_t *m, const void *owner,
     w->mark = o->mark;
     w->refs++;
 
-    if (is_new || memcmp(&data, &w->said, sizeof(data)) != 0) {
+    if (is_new || memcmp(&data, bk_model_worker_said(w), sizeof(data)) != 0) {
         rc = bk_model_worker_say(m, w, &data, err);
     }
 
@@ -93,7 +95,7 @@ bk_model_worker_say(bk_model_t *m, bk_worker_t *w,
     moved = bk_model_worker_moved(&w->data, &data);
 
     if (memcmp(&data, &w->data, sizeof(data)) == 0) {
-        w->said = *said;
+        bk_model_worker_keep(w, said);
         return 0;
     }
 
@@ -109,8 +111,8 @@ bk_model_worker_say(bk_model_t *m, bk_worker_t *w,
         return -1;
     }
 
-    w->said = *said;
     w->data = data;
+    bk_model_worker_keep(w, said);
     bk_model_worker_endpoint(&data, w->endpoint, sizeof(w->endpoint));
 
     bk_model_note(m, NULL, w, NULL, old_state, 0);
@@ -118,6 +120,35 @@ bk_model_worker_say(bk_model_t *m, bk_worker_t *w,
     bk_model_leave(m);
 
     return 0;
+}
+
+
+/* Of most they are the same, and there may be many workers. */
+
+static void
+bk_model_worker_keep(bk_worker_t *w, const bk_table_worker_data_t *said)
+{
+    if (memcmp(said, &w->data, sizeof(bk_table_worker_data_t)) == 0) {
+        free(w->said);
+        w->said = NULL;
+        return;
+    }
+
+    if (w->said == NULL) {
+        w->said = malloc(sizeof(bk_table_worker_data_t));
+        if (w->said == NULL) {
+            abort();
+        }
+    }
+
+    *w->said = *said;
+}
+
+
+const bk_table_worker_data_t *
+bk_model_worker_said(const bk_worker_t *w)
+{
+    return w->said != NULL ? w->said : &w->data;
 }
 
 
@@ -301,6 +332,7 @@ bk_model_worker_unref(bk_worker_t *w)
     if (--w->refs == 0) {
         bk_model_pool_unref(w->pool);
         free(w->drain_text);
+        free(w->said);
         free(w);
     }
 }

@@ -234,7 +234,11 @@ bk_plugin_complete(const char *name, const bk_plugin_t *p, bk_err_t *err)
         { "stop", p->stop != NULL },
         { "destroy", p->destroy != NULL },
         { "configure", p->configure != NULL || p->options == NULL
-                       || p->options[0].key == NULL }
+                       || p->options[0].key == NULL },
+        /* stores are whole ones */
+        { "store_worker", p->store_put == NULL || p->store_worker != NULL },
+        { "store_each", p->store_put == NULL || p->store_each != NULL },
+        { "store_workers", p->store_put == NULL || p->store_workers != NULL }
     };
 
     for (i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
@@ -246,8 +250,9 @@ bk_plugin_complete(const char *name, const bk_plugin_t *p, bk_err_t *err)
 
     if (missing != NULL) {
         return bk_err_set(err, 500, "BadPlugin",
-                          "plugin %s has no %s, which every plugin needs",
-                          name, missing);
+                          "plugin %s has no %s, which every %s needs", name,
+                          missing, strncmp(missing, "store", 5) == 0
+                              ? "store" : "plugin");
     }
 
     if (strcmp(p->name, name) != 0) {

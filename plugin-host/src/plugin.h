@@ -27,10 +27,13 @@ struct bk_plugin_inst_s {
     bk_query_t        *queries;     /* that it has not answered (identity.c) */
     unsigned           nqueries;
     unsigned           created:1;
+    unsigned           prepared:1;  /* it was asked to */
+    unsigned           preparing:1; /* and has not answered */
     unsigned           starting:1;
     unsigned           started:1;
     unsigned           stopping:1;
     unsigned           stopped:1;
+    unsigned           store_ready:1;   /* as a store: it says so */
 };
 
 
@@ -48,7 +51,11 @@ int bk_plugins_load(bk_plugins_t *ps, const char *name,
 /* Makes an instance: create, configure, check.  path: in the document. */
 int bk_plugins_add(bk_plugins_t *ps, const bk_yaml_t *y, const char *name,
     const char *path, bk_err_t *err);
+/* Asks the next one to prepare: 1: it was asked; 0: there is none. */
+int bk_plugins_prepare(bk_plugins_t *ps, bk_err_t *err);
 int bk_plugins_start(bk_plugins_t *ps, bk_err_t *err);
+/* files of the authorities were written */
+void bk_plugins_state_changed(bk_plugins_t *ps);
 /* Asks all to stop, the last started first; done() when all have. */
 void bk_plugins_stop(bk_plugins_t *ps, void (*done)(void *data), void *data);
 /* From host_api.c: this one has. */

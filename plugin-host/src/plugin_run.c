@@ -1,6 +1,6 @@
 /*
- * Instances of plugins and their life: create, configure, check, start,
- * events, stop, destroy.  See plugin.h; the diagram is in doc/plugin.md.
+ * Instances of plugins and their life: create, configure, check, prepare,
+ * start, events, stop, destroy.  See plugin.h; the diagram is in doc/plugin.md.
  */
 
 #include <stdio.h>
@@ -19,6 +19,8 @@ static int bk_plugin_configure(void *data, const char *key,
     const char *value, bk_err_t *err);
 static void bk_plugins_check_done(bk_plugins_t *ps);
 static void bk_plugins_stop_from(bk_plugin_inst_t *p);
+static void bk_plugins_stop_one(bk_plugin_inst_t *p);
+static int bk_plugin_used(const bk_plugin_inst_t *p);
 
 
 int
@@ -91,6 +93,39 @@ bk_plugin_configure(void *data, const char *key, const char *value,
 
 
 int
+bk_plugins_prepare(bk_plugins_t *ps, bk_err_t *err)
+{
+    int                rc;
+    uint64_t           since;
+    bk_plugin_inst_t  *p;
+
+    for (p = ps->first; p != NULL; p = p->next) {
+        if (p->p.prepare != NULL && !p->prepared) {
+            break;
+        }
+    }
+
+    if (p == NULL) {
+        return 0;
+    }
+
+    since = bk_host_monotonic_ms();
+    p->prepared = 1;
+    p->preparing = 1;
+    rc = p->p.prepare(p->ctx, err);
+    bk_host_slow(p->label, "prepare", since);
+
+    if (rc != 0) {
+        p->prepared = 0;
+        p->preparing = 0;
+        return bk_err_prefix(err, "plugin %s", p->label);
+    }
+
+    return 1;
+}
+
+
+int
 bk_plugins_start(bk_plugins_t *ps, bk_err_t *err)
 {
     int                rc;
@@ -137,15 +172,24 @@ bk_plugins_stop(bk_plugins_t *ps, void (*done)(void *data), void *data)
 static void
 bk_plugins_stop_from(bk_plugin_inst_t *p)
 {
-    uint64_t  since;
-
     if (p == NULL) {
         return;
     }
 
     bk_plugins_stop_from(p->next);
 
-    if (p->started && !p->stopping) {
+    if (!bk_store_needed(p)) {
+        bk_plugins_stop_one(p);
+    }
+}
+
+
+static void
+bk_plugins_stop_one(bk_plugin_inst_t *p)
+{
+    uint64_t  since;
+
+    if (bk_plugin_used(p) && !p->stopping) {
         p->stopping = 1;
         since = bk_host_monotonic_ms();
         p->p.stop(p->ctx);
@@ -157,8 +201,16 @@ bk_plugins_stop_from(bk_plugin_inst_t *p)
 void
 bk_plugins_stopped(bk_plugin_inst_t *p)
 {
+    bk_plugin_inst_t  *next;
+
     p->stopped = 1;
     bk_identity_stopped(p);
+    next = bk_store_stopped(p);
+
+    if (next != NULL && p->stopping) {
+        bk_plugins_stop_one(next);
+    }
+
     bk_plugins_check_done(p->core->plugins);
 }
 
@@ -173,12 +225,21 @@ bk_plugins_check_done(bk_plugins_t *ps)
     }
 
     for (p = ps->first; p != NULL; p = p->next) {
-        if (p->started && !p->stopped) {
+        if (bk_plugin_used(p) && !p->stopped) {
             return;
         }
     }
 
     ps->done(ps->data);
+}
+
+
+/* Has it been asked for anything that must come to an end? */
+
+static int
+bk_plugin_used(const bk_plugin_inst_t *p)
+{
+    return p->prepared || p->started;
 }
 
 
@@ -194,16 +255,17 @@ bk_plugins_free(bk_plugins_t **psp)
     }
 
     *psp = NULL;
+    bk_store_free(ps->core);
 
     while ((p = ps->first) != NULL) {
         ps->first = p->next;
         bk_identity_stopped(p);
 
         /* one that did not come to an end may still be called: leave it */
-        if (p->created && (!p->started || p->stopped)) {
+        if (p->created && (!bk_plugin_used(p) || p->stopped)) {
             p->p.destroy(p->ctx);
 
-        } else if (p->started) {
+        } else if (bk_plugin_used(p)) {
             bk_log(BK_LOG_WARN, p->label, "did not stop in time");
             continue;
         }
@@ -274,6 +336,22 @@ bk_plugins_use(bk_str_t pool, bk_str_t worker, void *data)
     event.what = BK_EVENT_USE;
     event.worker = &info;
     bk_plugins_event(core->plugins, &event);
+}
+
+
+void
+bk_plugins_state_changed(bk_plugins_t *ps)
+{
+    uint64_t           since;
+    bk_plugin_inst_t  *p;
+
+    for (p = ps->first; p != NULL; p = p->next) {
+        if (p->started && !p->stopped && p->p.state_changed != NULL) {
+            since = bk_host_monotonic_ms();
+            p->p.state_changed(p->ctx);
+            bk_host_slow(p->label, "state_changed", since);
+        }
+    }
 }
 
 

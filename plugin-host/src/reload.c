@@ -54,8 +54,10 @@ struct bk_reload_s {
     struct event        *timer;
     struct event        *ended;
     struct event        *said;
-    char                 line[BK_RELOAD_LINE];
+    char                 line[BK_RELOAD_LINE];  /* what it is saying */
     size_t               len;
+    char                 last[BK_RELOAD_LINE];  /* the last whole line */
+    /* why the last one that ended failed: kept while it is tried again */
     char                 error[BK_RELOAD_LINE + 100];
 };
 
@@ -193,7 +195,7 @@ bk_reload_run(bk_reload_t *r)
     r->again = 0;
     r->late = 0;
     r->len = 0;
-    r->error[0] = '\0';
+    r->last[0] = '\0';
 
     if (pipe2(out, O_CLOEXEC | O_NONBLOCK) == -1) {
         snprintf(r->error, sizeof(r->error), "pipe: %s", strerror(errno));
@@ -333,7 +335,7 @@ bk_reload_line(bk_reload_t *r)
     r->len = 0;
 
     bk_log(BK_LOG_INFO, "reload", "%s", r->line);
-    snprintf(r->error, sizeof(r->error), "%s", r->line);
+    snprintf(r->last, sizeof(r->last), "%s", r->line);
 }
 
 
@@ -385,9 +387,8 @@ bk_reload_ended(evutil_socket_t fd, short what, void *data)
         snprintf(why, sizeof(why), "killed by signal %d", si.si_status);
     }
 
-    snprintf(r->line, sizeof(r->line), "%.*s", BK_RELOAD_LINE - 1, r->error);
     snprintf(r->error, sizeof(r->error), "%s%s%s", why,
-             r->line[0] ? ": " : "", r->line);
+             r->last[0] ? ": " : "", r->last);
     bk_reload_failed(r);
 }
 

@@ -5,6 +5,7 @@
  */
 
 #include <assert.h>
+#include <sys/mman.h>
 
 #include "bk_err.h"
 #include "table_priv.h"
@@ -241,6 +242,13 @@ bk_table_alloc_each(bk_table_t *t, bk_table_alloc_pt fn, void *data)
     }
 
     return 0;
+}
+
+
+void
+bk_table_trim(bk_table_t *t)
+{
+    (void) madvise(t->base, t->size, MADV_DONTNEED);
 }
 
 

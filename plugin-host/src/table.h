@@ -108,6 +108,11 @@ int bk_table_pool_each(bk_table_t *t, bk_table_pool_pt fn, void *data);
 int bk_table_worker_each(bk_table_t *t, bk_table_worker_pt fn, void *data);
 int bk_table_alloc_each(bk_table_t *t, bk_table_alloc_pt fn, void *data);
 
+/* After all of it was read: only what is used is mapped again, so that this
+ * process does not count the room that is free.  Nothing is lost: the pages
+ * are the file's. */
+void bk_table_trim(bk_table_t *t);
+
 typedef struct {
     uint32_t  entries, entries_used, entries_ended;
     uint32_t  workers, workers_used;

@@ -273,6 +273,15 @@ bk_yaml_err(const bk_yaml_t *y, bk_err_t *err, const char *path,
 }
 
 
+int
+bk_yaml_has(const bk_yaml_t *y, const char *path)
+{
+    size_t  line;
+
+    return bk_yaml_at(y, path, &line) != NULL;
+}
+
+
 /* The node at a path, or NULL; *line is that of the nearest one. */
 
 yaml_node_t *

@@ -5,6 +5,7 @@
  *     plugin-host/plugins/allocator/renew.c
  *     plugin-host/plugins/allocator/request.c
  *     plugin-host/plugins/allocator/routes.c
+ *     plugin-host/plugins/allocator/select.c
  *     plugin-host/plugins/allocator/token.c
  *     plugin-host/src/duration.c plugin-host/src/err.c
  * FUZZ_CFLAGS: -Iplugin-host/plugins/allocator

@@ -279,6 +279,28 @@ fuzz_pool_find(const bk_host_t *h, bk_str_t name, bk_pool_info_t *out)
 
 
 static int
+fuzz_pool_each(const bk_host_t *h, bk_pool_pt fn, void *data)
+{
+    bk_pool_info_t  one = { .name = BK_STR("default/demo") };
+    bk_pool_info_t  other = { .name = BK_STR("team/demo") };
+
+    (void) h;
+
+    return fn(&other, data) != 0 ? -1 : fn(&one, data);
+}
+
+
+static bk_str_t
+fuzz_labels_of(const bk_host_t *h, bk_str_t pool)
+{
+    (void) h;
+
+    return pool.len > sizeof("team/demo") - 1
+           ? BK_STR("{\"tier\":\"big\"}") : BK_STR("");
+}
+
+
+static int
 fuzz_worker_find(const bk_host_t *h, bk_str_t pool, bk_str_t name,
     bk_worker_info_t *out)
 {
@@ -386,6 +408,7 @@ fuzz_host_init(void)
         .http_on_gone = fuzz_on_gone, .http_query = fuzz_query,
         .http_header = fuzz_header, .http_identity = fuzz_identity,
         .http_allowed = fuzz_allowed, .pool_find = fuzz_pool_find,
+        .pool_each = fuzz_pool_each, .pool_labels_of = fuzz_labels_of,
         .worker_find = fuzz_worker_find, .alloc_find = fuzz_alloc_find,
         .alloc_put = fuzz_alloc_put, .cert_issue = fuzz_cert,
         .audit = fuzz_audit

@@ -13,6 +13,15 @@
 /* The journal. */
 
 int
+bk_journal_is_ready(bk_journal_t *j)
+{
+    (void) j;
+
+    return 1;
+}
+
+
+int
 bk_journal_find(bk_journal_t *j, const uint8_t *hash, bk_row_t *row,
     bk_err_t *err)
 {
@@ -59,6 +68,22 @@ bk_allocator_end(bk_allocator_t *a, const uint8_t *hash, int state,
     (void) hash;
     assert(state == BK_ALLOC_RELEASED && reason != NULL);
     fuzz_later(done, data);
+}
+
+
+int
+bk_over_unwritten(const bk_allocator_t *a, const uint8_t *hash, bk_err_t *err)
+{
+    (void) a;
+    (void) hash;
+
+    /* a row that is over may be one whose end is not written */
+    if ((fuzz.how & (FUZZ_OVER|FUZZ_FULL)) == (FUZZ_OVER|FUZZ_FULL)) {
+        (void) bk_fail(err, 503, "JournalUnwritable", "ask again", "no");
+        return 1;
+    }
+
+    return 0;
 }
 
 
@@ -173,6 +198,17 @@ FUZZ_NEVER(bk_settle, bk_allocator_t *a FUZZ_UNUSED,
            bk_record_t *rec FUZZ_UNUSED)
 FUZZ_NEVER(bk_settle_rest, bk_allocator_t *a FUZZ_UNUSED,
            bk_record_t *rec FUZZ_UNUSED)
+
+
+bk_str_t
+bk_answer_gateway(bk_allocator_t *a, const char *pool, bk_str_t ca, char *buf)
+{
+    (void) a;
+    assert(strlen(pool) < BK_TABLE_POOL_LEN);
+    (void) snprintf(buf, BK_TABLE_NAME_LEN, "tcp://localhost:1235");
+
+    return fuzz.how & FUZZ_RULE ? BK_STR("theirs") : ca;
+}
 
 
 bk_ask_t *

@@ -1,6 +1,7 @@
 /*
  * FUZZ_SOURCES: plugin-host/src/ca_cert.c plugin-host/src/ca_pem.c
  *     plugin-host/src/ca_key.c plugin-host/src/ca_external.c
+ *     plugin-host/src/ca_names.c
  *     plugin-host/src/err.c
  * FUZZ_LIBS: -ljansson -lcrypto
  */

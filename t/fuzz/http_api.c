@@ -1,7 +1,7 @@
 /*
  * FUZZ_SOURCES: plugin-host/src/[!m]*.c plugin-host/src/mo*.c
  * FUZZ_LIBS: -levent_core -levent_extra -lcyaml -lyaml -ljansson -lcrypto
- *     -lpcre2-8 -ldl
+ *     -lpcre2-8 -lcurl -ldl
  */
 
 /*

@@ -6,7 +6,7 @@
  *     plugin-host/plugins/oidc/file.c plugin-host/plugins/oidc/file_check.c
  *     plugin-host/src/yaml.c plugin-host/src/yaml_check.c
  *     plugin-host/src/yaml_options.c plugin-host/src/duration.c
- *     plugin-host/src/err.c
+ *     plugin-host/src/err.c plugin-host/src/slurp.c
  * FUZZ_CFLAGS: -Iplugin-host/plugins/oidc
  * FUZZ_LIBS: -lcurl -ljose -ljansson -lcyaml -lyaml -lcrypto
  */
@@ -83,7 +83,7 @@ static oidc_review_conf_t   review = {
 
 static struct {
     char           *url;            /* what is asked for; NULL: nothing */
-    oidc_fetch_pt   done;
+    bk_fetch_pt   done;
     void           *data;
     unsigned        answers;
 } fuzz;
@@ -193,26 +193,26 @@ static const bk_host_t  fuzz_h = {
 };
 
 
-oidc_fetch_t *
-oidc_fetch(oidc_fetcher_t *f, const oidc_fetch_req_t *req, oidc_fetch_pt done,
+bk_fetch_t *
+bk_fetch(bk_fetcher_t *f, const bk_fetch_req_t *req, bk_fetch_pt done,
     void *data)
 {
     (void) f;
     assert(fuzz.url == NULL);
     assert(oidc_url_bad(req->url, 0, 1) == NULL);
-    assert(req->bearer == NULL && req->post == NULL && !req->insecure);
+    assert(req->bearer == NULL && req->body == NULL && !req->insecure);
 
     fuzz.url = strdup(req->url);
     assert(fuzz.url != NULL);
     fuzz.done = done;
     fuzz.data = data;
 
-    return (oidc_fetch_t *) &fuzz;
+    return (bk_fetch_t *) &fuzz;
 }
 
 
 void
-oidc_fetch_cancel(oidc_fetch_t **fetch)
+bk_fetch_cancel(bk_fetch_t **fetch)
 {
     if (*fetch != NULL) {
         free(fuzz.url);
@@ -380,7 +380,7 @@ fuzz_good(oidc_issuer_t *i)
 static void
 fuzz_answer(long status, const char *text, size_t len)
 {
-    oidc_fetch_pt  done = fuzz.done;
+    bk_fetch_pt  done = fuzz.done;
 
     free(fuzz.url);
     fuzz.url = NULL;

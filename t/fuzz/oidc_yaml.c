@@ -3,7 +3,7 @@
  *     plugin-host/plugins/oidc/file_check.c plugin-host/plugins/oidc/text.c
  *     plugin-host/src/yaml.c plugin-host/src/yaml_check.c
  *     plugin-host/src/yaml_options.c plugin-host/src/duration.c
- *     plugin-host/src/err.c
+ *     plugin-host/src/err.c plugin-host/src/slurp.c
  * FUZZ_CFLAGS: -Iplugin-host/plugins/oidc
  * FUZZ_LIBS: -lcurl -ljansson -lcyaml -lyaml -lcrypto
  */

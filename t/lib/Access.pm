@@ -6,6 +6,7 @@ package Access;
 use strict;
 use warnings;
 
+use Fcntl qw(:flock);
 use File::Copy qw(copy);
 use File::Path qw(make_path);
 use JSON ();
@@ -29,8 +30,9 @@ END
 }
 
 
+# program($t, NAMES): with more of t/plugins than that one
 sub program {
-    my ($t) = @_;
+    my ($t, @more) = @_;
 
     my $bin = $t->dir . '/bin';
     return "$bin/host" if -e "$bin/host";
@@ -38,11 +40,14 @@ sub program {
     make_path("$bin/plugins", { mode => 0755 });
     copy($t->build . '/buildkit-plugin-host', "$bin/host") or die $!;
     chmod 0755, "$bin/host";
-    my $so = $t->build . '/t/plugins/who.so';
-    my $r = $t->run('make', '-s', '-C', $t->root . '/plugin-host',
-        'BUILD=' . $t->build, $so);
-    die $r->{err} if !-e $so || $r->{rc} != 0;
-    for my $file ($so, glob $t->build . '/plugins/*.so') {
+    my @so = map { $t->build . "/t/plugins/$_.so" } 'who', @more;
+    # nobody else makes them now
+    open my $lock, '>', $t->build . '/.tools.lock' or die "lock: $!";
+    flock $lock, LOCK_EX;
+    my $r = $t->run({ timeout => 600 }, 'make', '-s', '-C',
+        $t->root . '/plugin-host', 'BUILD=' . $t->build, @so);
+    die $r->{err} if $r->{rc} != 0;
+    for my $file (@so, glob $t->build . '/plugins/*.so') {
         my ($name) = $file =~ m{([^/]+)$};
         copy($file, "$bin/plugins/$name") or die $!;
         chmod 0755, "$bin/plugins/$name";

@@ -14,7 +14,11 @@ use JSON ();
 use MIME::Base64 qw(decode_base64);
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(conf static_pool fake_pool ask answers gone journal pem);
+our @EXPORT = qw(conf static_pool fake_pool ask answers gone journal
+    lock_journal unlock_journal held_journal pem);
+
+# for who comes while plugin-host writes
+my $BUSY = '.timeout 60000';
 
 
 # A whole configuration around the list of plugins.
@@ -55,14 +59,16 @@ sub static_pool {
 
 
 # Workers of the process plugin that run t/lib/fake_buildkitd.pl.  What they
-# do is in DIR/mode, or DIR/mode-NAME with each => 1.
+# do is in DIR/mode, or DIR/mode-NAME with each => 1.  A probe has to be
+# answered within its interval: where a worker that hangs is not what is
+# tested, that is long enough for a busy machine.
 sub fake_pool {
     my ($t, %opts) = @_;
 
     my $file = $opts{each} ? 'mode-{name}' : 'mode';
     $t->write('mode', "ok\n") if !-e $t->dir . '/mode';
     my %options = (pool => 'default/demo', workers => 1,
-        probeInterval => '200ms', startTimeout => '10s', onStop => 'stop',
+        probeInterval => '3s', startTimeout => '60s', onStop => 'stop',
         %{$opts{options} // {}});
     my $command = join ', ', map { "\"$_\"" } $^X,
         '%%ROOT%%/t/lib/fake_buildkitd.pl', '--port', '{port}', '--cert',
@@ -126,11 +132,75 @@ sub gone { close $_->{socket} for @_; return }
 sub journal {
     my ($t, $sql) = @_;
 
-    my $r = $t->run('sqlite3', '-readonly', '-json',
+    my $r = $t->run('sqlite3', '-readonly', '-json', '-cmd', $BUSY,
         $t->dir . '/state/journal.db', $sql);
     die "sqlite3: $r->{err}" if $r->{rc} != 0;
 
     return $r->{out} =~ /\S/ ? @{JSON::decode_json($r->{out})} : ();
+}
+
+
+# Nobody else writes to the journal from here on; what was being written is.
+sub lock_journal {
+    my ($t, $name) = @_;
+
+    my $lock = $t->start_pipe($name // 'sqlite', 'sqlite3', '-bail', '-cmd',
+        $BUSY, $t->dir . '/state/journal.db');
+    syswrite $lock->{in}, "BEGIN EXCLUSIVE;\nSELECT 'locked';\n";
+    $lock->line =~ /^locked/ or die 'not locked';
+
+    return $lock;
+}
+
+sub unlock_journal {
+    my ($lock) = @_;
+
+    syswrite $lock->{in}, "ROLLBACK;\n.quit\n";
+
+    return $lock->quit;
+}
+
+
+# The environment of a plugin-host that writes nothing to its journal while
+# DIR/hold is there, for as long as that is: unlike one that is locked.
+sub held_journal {
+    my ($t) = @_;
+
+    my $shim = $t->dir . '/hold.so';
+    my $source = $t->write('hold.c', <<'END');
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+ssize_t
+pwrite64(int fd, const void *buf, size_t n, off64_t offset)
+{
+    char     link[64], path[512] = "";
+    ssize_t  (*real)(int, const void *, size_t, off64_t)
+                 = dlsym(RTLD_NEXT, "pwrite64");
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+
+    if (readlink(link, path, sizeof(path) - 1) > 0
+        && strstr(path, "/journal.db") != NULL)
+    {
+        while (access(getenv("HOLD_FILE"), F_OK) == 0) {
+            usleep(10000);
+        }
+    }
+
+    return real(fd, buf, n, offset);
+}
+END
+    system($ENV{CC} // 'cc', qw(-D_GNU_SOURCE -shared -fPIC -o), $shim,
+        $source, '-ldl') == 0 or die 'cc';
+
+    return (LD_PRELOAD => $shim, HOLD_FILE => $t->dir . '/hold',
+        ASAN_OPTIONS => join ':', grep { defined } $ENV{ASAN_OPTIONS},
+            'verify_asan_link_order=0');
 }
 
 

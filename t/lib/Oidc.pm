@@ -410,10 +410,12 @@ sub ask { answer($_[0], begin(@_)) }
 sub warm {
     my ($p, $token) = @_;
 
-    return $p->{test}->wait_for(sub { ask($p, $token)->{ok} }, 60,
+    return $p->{test}->wait_for(sub { ask($p, $token)->{ok} }, 180,
         'the keys of an issuer');
 }
 
+# so much later; 'stop': time goes by only so, whatever the machine does;
+# 'go': by itself again
 sub clock { my ($p, $ms) = @_; _said($p, "clock $ms", qr/^ok/) }
 sub ping  { _said($_[0], 'ping', qr/^pong/) }
 

@@ -130,7 +130,7 @@ sub watch_as {
 sub line {
     my ($watch) = @_;
 
-    my $deadline = time + 20;
+    my $deadline = time + 60;
     my $select = IO::Select->new($watch->{socket});
     while (time < $deadline) {
         if (!defined $watch->{head} && $watch->{text} =~ s/^(.*?)\r\n\r\n//s) {

@@ -9,7 +9,8 @@
 # A call with a message is taken for Prune: it is noted, DIR/cache removed.
 # FILE is read at the start and before each answer; it holds one word and
 # perhaps a number: ok; exit N (at the start); late N (seconds until it
-# listens); grpc N (that status); mute (takes connections, says nothing);
+# listens); wait (listens when FILE says something else); grpc N (that status);
+# mute (takes connections, says nothing);
 # plain (answers HTTP/1); deaf (as ok, but does not heed SIGTERM).
 
 use strict;
@@ -32,6 +33,7 @@ if ($mode eq 'exit') {
 }
 
 sleep $n if $mode eq 'late';
+select undef, undef, undef, 0.05 while $mode eq 'wait' && (mode())[0] eq 'wait';
 $SIG{TERM} = $mode eq 'deaf' ? 'IGNORE' : sub { print "bye\n"; exit 0 };
 
 my $server = IO::Socket::INET->new(Listen => 64, ReuseAddr => 1,

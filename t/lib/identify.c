@@ -6,6 +6,8 @@
  *
  *     ask ID TOKEN      one line, now or later (see below)
  *     clock MS          both clocks and all timers, this much ahead from now on
+ *     clock stop        from now on the monotonic one goes only by that; "clock
+ *                       go" ends it.  Timers fire when their time is over
  *     ping              "pong", by way of the loop
  *     stats             "stats NAME{LABELS}=VALUE ..."
  *     quit              or the end of the input
@@ -57,6 +59,7 @@ static struct event_base  *base;
 static struct event       *input;
 static bk_host_t           host;
 static uint64_t            ahead_ms;
+static uint64_t            still_ms;        /* monotonic; 0 when it goes */
 static bk_timer_t         *timers;
 static int                 stopped;
 static char               *line;
@@ -88,13 +91,20 @@ host_log(const bk_host_t *h, int level, const char *fmt, ...)
 
 
 static uint64_t
-clock_ms(clockid_t id)
+clock_real(clockid_t id)
 {
     struct timespec  ts;
 
     clock_gettime(id, &ts);
 
-    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000
+    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
+}
+
+
+static uint64_t
+clock_ms(clockid_t id)
+{
+    return (id == CLOCK_MONOTONIC && still_ms != 0 ? still_ms : clock_real(id))
            + ahead_ms;
 }
 
@@ -342,7 +352,17 @@ command(char *text)
         plugin->identify(ctx, q, &c);
 
     } else if (strcmp(word, "clock") == 0 && text != NULL) {
-        go_ahead(strtoull(text, NULL, 10));
+
+        if (strcmp(text, "stop") == 0) {
+            still_ms = clock_real(CLOCK_MONOTONIC);
+
+        } else if (strcmp(text, "go") == 0) {
+            still_ms = 0;
+
+        } else {
+            go_ahead(strtoull(text, NULL, 10));
+        }
+
         printf("ok\n");
 
     } else if (strcmp(word, "ping") == 0) {

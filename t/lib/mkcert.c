@@ -39,6 +39,7 @@ typedef struct {
     const char  *revoke[MKCERT_MAX];
     int          ncn, nsan, nuri, nrevoke;
     int          is_ca;
+    int          key_id;        /* of the issuer's key, as ours have it */
     int          rsa;
     long         not_before;    /* seconds from now */
     long         not_after;
@@ -78,6 +79,7 @@ static const struct option  mkcert_options[] = {
     { "not-before", required_argument, NULL, 'b' },
     { "not-after",  required_argument, NULL, 'n' },
     { "is-ca",      no_argument,       NULL, 'C' },
+    { "key-id",     no_argument,       NULL, 'K' },
     { "rsa",        no_argument,       NULL, 'R' },
     { NULL, 0, NULL, 0 }
 };
@@ -108,6 +110,7 @@ main(int argc, char **argv)
         case 'b': conf.not_before = atol(optarg); break;
         case 'n': conf.not_after = atol(optarg); break;
         case 'C': conf.is_ca = 1; break;
+        case 'K': conf.key_id = 1; break;
         case 'R': conf.rsa = 1; break;
         default: return 2;
         }
@@ -355,6 +358,10 @@ mkcert_extensions(X509 *cert, X509 *issuer, const mkcert_conf_t *conf)
 
     } else if (strcmp(conf->eku, "both") == 0) {
         mkcert_ext(cert, &ctx, NID_ext_key_usage, "clientAuth,serverAuth");
+    }
+
+    if (conf->key_id) {
+        mkcert_ext(cert, &ctx, NID_authority_key_identifier, "keyid:always");
     }
 
     mkcert_sans(cert, &ctx, conf);

@@ -11,6 +11,13 @@
 #define ROUNDS  8
 #define ROWS    60      /* with 8 kB each: the log goes into the file twice */
 
+/* What is lost does not depend on sanitizers: with them every fifth. */
+#ifdef __SANITIZE_ADDRESS__
+#define EVERY   5
+#else
+#define EVERY   1
+#endif
+
 
 static int            done, lost, torn, unopened;
 static int            told[2];      /* a pipe */
@@ -202,7 +209,7 @@ main(void)
 
         /* many of the first, then every now and then */
         for (n = 1 + how % 2; !killed_at(n, how);
-             n += step * (n < 40 ? 2 : 97))
+             n += step * EVERY * (n < 40 ? 2 : 97))
         {
             points++;
 
@@ -213,7 +220,7 @@ main(void)
     }
 
     printf("# %d points\n", points);
-    ok(points > 140, "it was killed at many points");
+    ok(points > 140 / EVERY, "it was killed at many points");
     ok(unopened == 0, "the journal can be opened after each");
     ok(lost == 0, "nothing that was told to be done is lost");
     ok(torn == 0, "a transaction is there, or it is not");

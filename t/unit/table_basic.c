@@ -11,6 +11,8 @@ static uint64_t tt_additions(const bk_table_view_t *v);
 static void tt_life(bk_table_t *t, const bk_table_view_t *v);
 static void tt_binding(bk_table_t *t, const bk_table_view_t *v);
 static void tt_geometry(void);
+static void tt_trim(void);
+static unsigned long tt_rss(void);
 
 
 int
@@ -58,6 +60,7 @@ main(void)
     tt_unmap(&v);
 
     tt_geometry();
+    tt_trim();
 
     return tt_end();
 }
@@ -213,4 +216,66 @@ static uint64_t
 tt_additions(const bk_table_view_t *v)
 {
     return bk_table_load(&v->header->additions);
+}
+
+
+/* A process that has a big table, but uses little of it, is small. */
+static void
+tt_trim(void)
+{
+    bk_err_t         err;
+    uint32_t         index;
+    bk_table_t      *t;
+    unsigned long    before;
+    bk_table_view_t  v;
+
+    t = tt_new(100000, 1000, 10);
+    index = tt_insert(t, 11, BK_ALLOC_READY, NULL, &err);
+    before = tt_rss();
+    bk_table_trim(t);
+
+    ok(before > 10 * 1024, "a new table was read once: %lu kB", before);
+    ok(tt_rss() < 64, "given back: %lu kB are left", tt_rss());
+
+    ok(tt_map(&v) == NULL && tt_state(&v, 11) == BK_ALLOC_READY,
+       "nothing is lost");
+    bk_table_alloc_remove(t, index);
+    ok(tt_insert(t, 12, BK_ALLOC_READY, NULL, &err) == index
+       && tt_state(&v, 11) == BK_TABLE_MISS
+       && tt_state(&v, 12) == BK_ALLOC_READY, "and it is written as before");
+
+    tt_unmap(&v);
+    bk_table_close(&t);
+}
+
+
+/* What is mapped of the table here, in kB. */
+static unsigned long
+tt_rss(void)
+{
+    int            ours;
+    char           line[512];
+    FILE          *f;
+    unsigned long  kb, sum;
+
+    f = fopen("/proc/self/smaps", "r");
+    if (f == NULL) {
+        return 0;
+    }
+
+    ours = 0;
+    sum = 0;
+
+    while (fgets(line, sizeof(line), f) != NULL) {
+        if (strchr(line, '-') != NULL && strchr(line, '-') < line + 17) {
+            ours = strstr(line, tt_path) != NULL;
+
+        } else if (ours && sscanf(line, "Rss: %lu kB", &kb) == 1) {
+            sum += kb;
+        }
+    }
+
+    fclose(f);
+
+    return sum;
 }

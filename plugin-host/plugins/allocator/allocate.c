@@ -87,6 +87,15 @@ bk_call_begin(bk_call_t *c, int verb)
         return;
     }
 
+    if (!bk_journal_is_ready(a->journal)) {
+        (void) bk_fail(&err, 503, "StoreNotReady",
+                       "try again in a moment; another replica may be the "
+                       "one that allocates",
+                       "the store of allocations is not ready here");
+        bk_call_fail(&c, &err);
+        return;
+    }
+
     if (bk_request_rule(c, verb, &err) != 0) {
         bk_call_fail(&c, &err);
         return;
@@ -391,19 +400,15 @@ bk_call_retry(bk_allocator_t *a)
 
 
 /*
- * We stop.  What was made for callers with an idempotencyKey stays in the
- * queue, for when they and we come back.
+ * We stop, or cannot write.  What was made for callers with an
+ * idempotencyKey stays in the queue, for when they and we come back.
  */
 
 void
-bk_call_drop_all(bk_allocator_t *a, const char *why)
+bk_call_drop_all(bk_allocator_t *a, const bk_err_t *err)
 {
-    bk_err_t      err;
     bk_call_t    *c;
     bk_record_t  *rec;
-
-    (void) bk_fail(&err, 503, "ShuttingDown", "try again in a moment", "%s",
-                   why);
 
     while ((c = TAILQ_FIRST(&a->calls)) != NULL
            || (c = TAILQ_FIRST(&a->retries)) != NULL)
@@ -414,12 +419,15 @@ bk_call_drop_all(bk_allocator_t *a, const char *why)
             bk_record_ref(rec);
         }
 
-        bk_call_fail(&c, &err);
+        bk_call_fail(&c, err);
 
         if (rec != NULL) {
             if (!rec->told && rec->idem == NULL && !rec->ended) {
-                bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED, why, NULL,
-                                 NULL);
+                bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED, err->text,
+                                 NULL, NULL);
+
+            } else if (!a->stopping) {
+                bk_settle_rest(a, rec);
             }
 
             bk_record_unref(&rec);

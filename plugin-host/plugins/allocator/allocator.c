@@ -57,6 +57,8 @@ static const bk_option_t  bk_allocator_options[] = {
       "percent of the mean load that a cache key's own worker may have" },
     { "history", BK_OPTION_DURATION, "720h",
       "how long the journal keeps ended allocations and what they did" },
+    { "journal", BK_OPTION_STRING, "sqlite",
+      "where allocations are kept: sqlite, or store: in another plugin's" },
     { NULL, 0, NULL, NULL }
 };
 
@@ -64,7 +66,7 @@ static const bk_option_t  bk_allocator_options[] = {
 static bk_plugin_t  bk_allocator_plugin = {
     .name = "allocator",
     .version = BK_VERSION,
-    .summary = "the allocation API, with a journal in SQLite",
+    .summary = "the allocation API, with a journal",
     .options = bk_allocator_options,
     .create = bk_allocator_create,
     .configure = bk_allocator_configure,
@@ -73,7 +75,9 @@ static bk_plugin_t  bk_allocator_plugin = {
     .stop = bk_allocator_stop,
     .destroy = bk_allocator_destroy,
     .event = bk_allocator_event,
-    .stats = bk_metrics_stats
+    .stats = bk_metrics_stats,
+    .store_ready = bk_adopt_store,
+    .store_changed = bk_adopt_told
 };
 
 BK_PLUGIN(bk_allocator_plugin)
@@ -98,6 +102,7 @@ bk_allocator_create(const bk_host_t *host, void **ctx, bk_err_t *err)
     TAILQ_INIT(&a->idle);
     TAILQ_INIT(&a->pendings);
     TAILQ_INIT(&a->endeds);
+    TAILQ_INIT(&a->noting);
     TAILQ_INIT(&a->drains);
     TAILQ_INIT(&a->endings);
     TAILQ_INIT(&a->watchers);
@@ -134,6 +139,14 @@ bk_allocator_configure(void *ctx, const char *key, const char *value,
         { "loadLimit", &a->load_percent },
         { "history", &a->keep_ms }
     };
+
+    if (strcmp(key, "journal") == 0) {
+        a->use_store = strcmp(value, "store") == 0;
+
+        return a->use_store || strcmp(value, "sqlite") == 0 ? 0
+               : bk_fail(err, 400, "BadOption", NULL,
+                         "must be sqlite or store");
+    }
 
     n = strtoull(value, NULL, 10);
 
@@ -207,10 +220,11 @@ bk_allocator_start(void *ctx, bk_err_t *err)
     a->sweep = h->timer_new(h, bk_lease_sweep, a);
     a->watch = h->timer_new(h, bk_watch_fire, a);
 
-    if (bk_journal_open(&a->journal, h, dir, err) != 0
+    if ((a->use_store
+         ? bk_journal_open_store(&a->journal, h, bk_adopt_changed, a, err)
+         : bk_journal_open(&a->journal, h, dir, err)) != 0
         || bk_token_secret(dir, a->secret, err) != 0
-        || bk_journal_trusted(a->journal, bk_allocator_trusted, a, err) != 0
-        || bk_drain_load(a, err) != 0
+        || bk_allocator_load(a, err) != 0
         || bk_routes_add(a, err) != 0
         || bk_backup_add(a, err) != 0)
     {
@@ -220,6 +234,17 @@ bk_allocator_start(void *ctx, bk_err_t *err)
     h->timer_set(a->prune, 0);
 
     return bk_restore_start(a, err);
+}
+
+
+int
+bk_allocator_load(bk_allocator_t *a, bk_err_t *err)
+{
+    if (bk_journal_trusted(a->journal, bk_allocator_trusted, a, err) != 0) {
+        return -1;
+    }
+
+    return bk_drain_load(a, err);
 }
 
 
@@ -249,6 +274,8 @@ bk_allocator_stop(void *ctx)
 {
     bk_allocator_t *a = ctx;
 
+    bk_err_t  err;
+
     a->stopping = 1;
 
     if (a->journal == NULL) {
@@ -256,7 +283,9 @@ bk_allocator_stop(void *ctx)
         return;
     }
 
-    bk_call_drop_all(a, "the gateway's control process is stopping");
+    (void) bk_fail(&err, 503, "ShuttingDown", "try again in a moment",
+                   "the gateway's control process is stopping");
+    bk_call_drop_all(a, &err);
     bk_ending_drop_all(a);
     bk_backup_stop(a);
     bk_watch_drop_all(a);

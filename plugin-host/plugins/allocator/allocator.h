@@ -114,6 +114,9 @@ typedef struct {
     int              state;
     int              home;          /* the first choice of the cache key */
     bk_place_why_t   why;
+    int              gateway;       /* no worker helps: message says why the
+                                       pool's gateway cannot be used */
+    int              lost;          /* nor is known where it will be */
     char             failed[BK_TABLE_NAME_LEN]; /* one that could be tried */
     char             message[BK_TABLE_MESSAGE_LEN];
 } bk_pick_t;
@@ -151,6 +154,7 @@ struct bk_drain_s {
     char                     reason[BK_TABLE_TEXT_LEN];
     uint64_t                 since_ms;
     int                      applied;       /* the host knows */
+    int                      stale;         /* the journal may not */
 };
 
 TAILQ_HEAD(bk_drains_s, bk_drain_s);
@@ -243,12 +247,14 @@ struct bk_allocator_s {
     uint64_t               aging_ms;
     uint64_t               disk_percent;
     uint64_t               load_percent;
+    int                    use_store;   /* journal: store */
 
     struct bk_calls_s      calls;
     struct bk_calls_s      retries;     /* their worker failed */
     struct bk_asks_s       idle;        /* nobody waits for them */
     struct bk_pendings_s   pendings;
     struct bk_endeds_s     endeds;
+    struct bk_endeds_s     noting;      /* those that are being written */
     struct bk_drains_s     drains;
     struct bk_endings_s    endings;
     struct bk_watchers_s   watchers;
@@ -267,6 +273,8 @@ struct bk_allocator_s {
     bk_timer_t            *sweep;       /* who is still waited for? */
     bk_timer_t            *watch;
     int                    snapshot;    /* the first one is still open */
+    int                    restored;    /* the journal was read */
+    int                    reading;     /* it is just being read */
     unsigned               nrestored;   /* live rows that were found */
     int                    appeared;    /* workers of pendings, perhaps */
     int                    quiet;       /* the journal knows already */
@@ -297,6 +305,13 @@ int bk_request_rule(bk_call_t *c, int verb, bk_err_t *err);
 /* repository, target, architecture: where its cache is */
 char *bk_request_cache_key(const bk_call_t *c, bk_str_t claims);
 
+/* select.c: c's pool by labels, in a namespace; and by a name without one, that
+ * c->pool is in "default": another one, when that is not there */
+int bk_select_by_labels(bk_call_t *c, int verb, json_t *selector,
+    const char *space, bk_err_t *err);
+int bk_select_by_name(bk_call_t *c, int verb, const char *name,
+    bk_err_t *err);
+
 /* pick.c: what it found, or why it found nothing */
 void bk_pick(bk_allocator_t *a, bk_home_t *home, const char *arch,
     const char *cache_key, int untrusted, bk_pick_t *p);
@@ -319,10 +334,12 @@ void bk_call_wait(bk_call_t *c);
 void bk_call_over(bk_call_t *c, int state, const char *why);
 void bk_call_retry(bk_allocator_t *a);
 void bk_call_attach(bk_call_t *c, bk_record_t *rec);
-void bk_call_drop_all(bk_allocator_t *a, const char *why);
+void bk_call_drop_all(bk_allocator_t *a, const bk_err_t *err);
 
 /* make.c: a record of a call, and its row */
 int bk_make(bk_call_t *c, bk_err_t *err);
+/* its row into the journal */
+void bk_make_insert(bk_call_t *c);
 /* a certificate, of csr, spki or a new key; fills cert, ca, key, spki */
 int bk_make_cert(bk_call_t *c, uint64_t expires_ms, bk_err_t *err);
 bk_ask_t *bk_ask_new(bk_record_t *rec);
@@ -357,6 +374,10 @@ void bk_lease_sweep(void *data);
 
 /* answer.c: 200 with all that the caller needs */
 void bk_answer(bk_call_t *c, int state);
+/* where clients of a pool are sent, and the PEM of who they trust there: ca,
+ * unless the pool has another one; buf: at least BK_TABLE_NAME_LEN bytes */
+bk_str_t bk_answer_gateway(bk_allocator_t *a, const char *pool, bk_str_t ca,
+    char *buf);
 /* of one that is queued: position and estimate; what it waits for, which is
  * a look at all workers of the pool */
 void bk_answer_queue(bk_allocator_t *a, bk_record_t *rec, bk_buf_t *b);
@@ -388,6 +409,8 @@ void bk_revoke_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 void bk_release_other_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
+/* somebody else has renewed it */
+void bk_renew_adopt(bk_allocator_t *a, bk_record_t *rec, uint64_t until_ms);
 void bk_wake_http(bk_request_t *r, const bk_request_info_t *info,
     void *data);
 void bk_old_allocate_http(bk_request_t *r, const bk_request_info_t *info,
@@ -410,6 +433,7 @@ void bk_watch_drop_all(bk_allocator_t *a);
 void bk_drain_add(bk_allocator_t *a, const bk_drain_t *d);
 void bk_drain_undo(bk_allocator_t *a, const char *pool, const char *worker);
 int bk_drain_is(bk_str_t s, const char *name);
+/* what the journal has; also again, when others may have written it */
 int bk_drain_load(bk_allocator_t *a, bk_err_t *err);
 void bk_drain_run(bk_allocator_t *a);
 void bk_drain_appeared(bk_allocator_t *a, const bk_worker_info_t *worker);
@@ -434,9 +458,20 @@ void bk_ending_drop_all(bk_allocator_t *a);
 
 /* restore.c */
 int bk_restore_start(bk_allocator_t *a, bk_err_t *err);
+/* the journal can be read: called by it, or later */
+int bk_restore_begin(bk_allocator_t *a, bk_err_t *err);
+/* one that is not known so far */
+void bk_restore_row(bk_allocator_t *a, const bk_row_t *row);
+/* for model and table, so that the gateway can say why */
+void bk_restore_ended(bk_allocator_t *a, const bk_row_t *row);
 void bk_restore_run(bk_allocator_t *a);
 void bk_restore_give_up(void *data);
 void bk_restore_drop(bk_allocator_t *a, bk_record_t *rec);
+
+/* adopt.c: the journal in the host's store */
+void bk_adopt_store(void *ctx, int ready);
+void bk_adopt_told(void *ctx, const bk_stored_t *row);
+void bk_adopt_changed(const bk_row_t *row, void *data);
 
 /* over.c */
 /*
@@ -449,11 +484,17 @@ void bk_allocator_end(bk_allocator_t *a, const uint8_t *hash, int state,
 void bk_allocator_note(bk_allocator_t *a, const uint8_t *hash, int state,
     bk_str_t reason);
 void bk_allocator_flush(void *data);
+/* 1, with why: it has ended, and the journal has not heard of that yet: who
+ * asks for its end again is not told that it is so */
+int bk_over_unwritten(const bk_allocator_t *a, const uint8_t *hash,
+    bk_err_t *err);
 
 /* event.c */
 void bk_allocator_event(void *ctx, const bk_event_t *event);
 
 /* allocator.c */
+/* what the journal has of workers */
+int bk_allocator_load(bk_allocator_t *a, bk_err_t *err);
 void bk_allocator_kick(bk_allocator_t *a);
 /* the host is told whose it is */
 void bk_allocator_owner(bk_allocator_t *a, const bk_record_t *rec);

@@ -9,6 +9,7 @@
 
 
 static void bk_answer_audit(bk_call_t *c, int state);
+static void bk_answer_ca(bk_call_t *c, bk_buf_t *b);
 static void bk_answer_endpoints(bk_call_t *c, bk_buf_t *b);
 static void bk_answer_new(bk_call_t *c, int state, bk_buf_t *b);
 static void bk_answer_old(bk_call_t *c, int state, bk_buf_t *b);
@@ -142,7 +143,7 @@ bk_answer_new(bk_call_t *c, int state, bk_buf_t *b)
               : (now + rec->ttl_ms + BK_SECOND - 1) / BK_SECOND * BK_SECOND;
     bk_buf_time(b, "expiresAt", expires);
 
-    bk_buf_base64(b, "caCert", (bk_str_t) { c->ca.data, c->ca.len });
+    bk_answer_ca(c, b);
     bk_buf_base64(b, "clientCert", (bk_str_t) { c->cert.data, c->cert.len });
 
     if (c->csr == NULL) {
@@ -154,12 +155,9 @@ bk_answer_new(bk_call_t *c, int state, bk_buf_t *b)
 static void
 bk_answer_endpoints(bk_call_t *c, bk_buf_t *b)
 {
-    char              text[BK_TABLE_NAME_LEN], *p;
-    const bk_host_t  *h;
+    char  text[BK_TABLE_NAME_LEN], *p;
 
-    h = c->a->host;
-
-    bk_str_copy(text, sizeof(text), h->gateway_endpoint(h));
+    (void) bk_answer_gateway(c->a, c->pool, BK_STR(""), text);
     bk_buf_str(b, "gatewayEndpoint", text);
 
     /* the host part of tcp://host:port or tcp://[address]:port */
@@ -175,6 +173,37 @@ bk_answer_endpoints(bk_call_t *c, bk_buf_t *b)
     }
 
     bk_buf_str(b, "tlsServerName", p);
+}
+
+
+bk_str_t
+bk_answer_gateway(bk_allocator_t *a, const char *pool, bk_str_t ca, char *buf)
+{
+    bk_pool_gateway_t  gateway;
+
+    a->host->pool_gateway_of(a->host, bk_str(pool), &gateway);
+    bk_str_copy(buf, BK_TABLE_NAME_LEN, gateway.endpoint);
+
+    /* it may be another one than ours */
+    if (gateway.ca.len == 0 && gateway.why.len > 0) {
+        return BK_STR("");
+    }
+
+    return gateway.ca.len > 0 ? gateway.ca : ca;
+}
+
+
+static void
+bk_answer_ca(bk_call_t *c, bk_buf_t *b)
+{
+    char      endpoint[BK_TABLE_NAME_LEN];
+    bk_str_t  ca = { c->ca.data, c->ca.len };
+
+    ca = bk_answer_gateway(c->a, c->pool, ca, endpoint);
+
+    if (ca.len > 0) {
+        bk_buf_base64(b, "caCert", ca);
+    }
 }
 
 
@@ -231,6 +260,13 @@ bk_answer_waits(bk_allocator_t *a, bk_record_t *rec, bk_buf_t *b)
 
     bk_pick(a, rec->home, ask->arch, ask->cache_key, rec->untrusted, &p);
 
+    if (p.gateway) {
+        (void) snprintf(text, sizeof(text), "the pool's gateway: %s",
+                        p.message);
+        bk_buf_str(b, "waitsFor", text);
+        return;
+    }
+
     (void) snprintf(text, sizeof(text), "a worker: %u of %u allocated",
                     p.why.busy, p.why.total);
     bk_answer_count(text, sizeof(text), p.why.other_arch, "of another arch");
@@ -267,18 +303,16 @@ bk_answer_old(bk_call_t *c, int state, bk_buf_t *b)
 {
     char              id[BK_ID_LEN + 1], text[BK_TABLE_NAME_LEN];
     bk_record_t      *rec;
-    const bk_host_t  *h;
 
-    h = c->a->host;
     rec = c->rec;
 
-    bk_str_copy(text, sizeof(text), h->gateway_endpoint(h));
+    (void) bk_answer_gateway(c->a, c->pool, BK_STR(""), text);
     bk_buf_str(b, "endpoint", text);
     bk_buf_str(b, "poolName", c->pool);
     bk_buf_bool(b, "ready", state == BK_ALLOC_READY);
     bk_buf_str(b, "workerName", rec->seat == NULL ? "" : rec->seat->name);
     bk_buf_str(b, "allocationToken", c->token);
-    bk_buf_base64(b, "caCert", (bk_str_t) { c->ca.data, c->ca.len });
+    bk_answer_ca(c, b);
     bk_buf_base64(b, "clientCert", (bk_str_t) { c->cert.data, c->cert.len });
     bk_buf_base64(b, "clientKey", (bk_str_t) { c->key.data, c->key.len });
     bk_buf_str(b, "id", bk_token_id(rec->hash, id));
@@ -301,16 +335,13 @@ bk_answer_certs(bk_call_t *c, int state, bk_buf_t *b)
 {
     char              id[BK_ID_LEN + 1], text[BK_TABLE_NAME_LEN];
     bk_buf_t          e;
-    const bk_host_t  *h;
 
-    h = c->a->host;
-
-    bk_buf_base64(b, "caCert", (bk_str_t) { c->ca.data, c->ca.len });
+    bk_answer_ca(c, b);
     bk_buf_base64(b, "clientCert", (bk_str_t) { c->cert.data, c->cert.len });
     bk_buf_base64(b, "clientKey", (bk_str_t) { c->key.data, c->key.len });
 
     e = (bk_buf_t) { NULL, 0, 0 };
-    bk_str_copy(text, sizeof(text), h->gateway_endpoint(h));
+    (void) bk_answer_gateway(c->a, c->pool, BK_STR(""), text);
     bk_buf_str(&e, c->asked == NULL ? c->pool : c->asked, text);
     bk_buf_add(&e, "}", 1);
 

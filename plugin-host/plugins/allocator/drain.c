@@ -12,17 +12,33 @@
 #include "allocator.h"
 
 
+static void bk_drain_drop(bk_allocator_t *a, bk_drain_t *d);
 static void bk_drain_loaded(const char *pool, const char *worker,
     const char *reason, uint64_t since_ms, void *data);
 
 
-/* At start, before anything is given out again. */
+/* Before anything is given out (again). */
 
 int
 bk_drain_load(bk_allocator_t *a, bk_err_t *err)
 {
+    bk_drain_t  *d, *next;
+
+    TAILQ_FOREACH(d, &a->drains, link) {
+        d->stale = 1;
+    }
+
     if (bk_journal_drained(a->journal, bk_drain_loaded, a, err) != 0) {
         return -1;
+    }
+
+    for (d = TAILQ_FIRST(&a->drains); d != NULL; d = next) {
+        next = TAILQ_NEXT(d, link);
+
+        if (d->stale) {
+            /* somebody else has taken it back */
+            bk_drain_drop(a, d);
+        }
     }
 
     bk_drain_run(a);
@@ -65,6 +81,7 @@ bk_drain_add(bk_allocator_t *a, const bk_drain_t *d)
 
     } else {
         memcpy(copy->reason, d->reason, sizeof(copy->reason));
+        copy->stale = 0;
     }
 
     bk_record_seat(bk_record_home(a->records, d->pool), d->worker)->drained
@@ -144,6 +161,17 @@ bk_drain_free(bk_allocator_t *a)
         TAILQ_REMOVE(&a->drains, d, link);
         free(d);
     }
+}
+
+
+static void
+bk_drain_drop(bk_allocator_t *a, bk_drain_t *d)
+{
+    char  pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
+
+    memcpy(pool, d->pool, sizeof(pool));
+    memcpy(worker, d->worker, sizeof(worker));
+    bk_drain_undo(a, pool, worker);
 }
 
 

@@ -11,6 +11,7 @@
 
 static void bk_allocator_alloc(bk_allocator_t *a, const bk_event_t *event);
 static void bk_allocator_worker(bk_allocator_t *a, const bk_event_t *event);
+static void bk_allocator_pool(bk_allocator_t *a, const bk_event_t *event);
 
 
 void
@@ -33,13 +34,33 @@ bk_allocator_event(void *ctx, const bk_event_t *event)
         return;
 
     case BK_EVENT_POOL:
-        if (!event->gone && !TAILQ_EMPTY(&a->idle)) {
-            /* restored ones may wait for it */
-            a->sweeping = 1;
-            a->host->timer_set(a->sweep, 0);
-        }
-
+        bk_allocator_pool(a, event);
         return;
+    }
+}
+
+
+static void
+bk_allocator_pool(bk_allocator_t *a, const bk_event_t *event)
+{
+    bk_home_t  *home;
+
+    if (event->gone) {
+        return;
+    }
+
+    if (!TAILQ_EMPTY(&a->idle)) {
+        /* restored ones may wait for it */
+        a->sweeping = 1;
+        a->host->timer_set(a->sweep, 0);
+    }
+
+    /* or for its gateway */
+    home = bk_record_home_find(a->records, event->pool->name);
+
+    if (home != NULL && bk_queue_length(home->queue) > 0) {
+        bk_queue_wet(home->queue);
+        bk_allocator_kick(a);
     }
 }
 

@@ -9,7 +9,7 @@
  * it is.  What a call needs is copied.  Reading is done by a connection on
  * the loop's thread and sees what was committed.
  *
- * Only the files journal*.c know SQLite and threads.
+ * Only the files journal_*.c know SQLite and threads; see journal_back.h.
  */
 
 #ifndef BK_JOURNAL_H_INCLUDED
@@ -74,6 +74,21 @@ typedef int (*bk_row_pt)(const bk_row_t *row, void *data);
 /* Makes it, or opens and checks it, migrates it, starts the thread. */
 int bk_journal_open(bk_journal_t **j, const bk_host_t *h, const char *dir,
     bk_err_t *err);
+/*
+ * In place of SQLite the host's store (doc/journal.md), which need not be
+ * ready so soon, nor for good.  While it is not nothing is found, changes get
+ * 503 StoreNotReady.  changed(): somebody else wrote a row, or took it away
+ * (then it is FAILED); not of rows that are found when it is ready for the
+ * first time.
+ */
+typedef void (*bk_changed_pt)(const bk_row_t *row, void *data);
+int bk_journal_open_store(bk_journal_t **j, const bk_host_t *h,
+    bk_changed_pt changed, void *data, bk_err_t *err);
+/* from the plugin's callbacks; before anybody acts on it */
+void bk_journal_store_is(bk_journal_t *j, int ready);
+void bk_journal_store_told(bk_journal_t *j, const bk_stored_t *row);
+int bk_journal_is_ready(bk_journal_t *j);       /* SQLite: always */
+
 /* Writes what is under way, calls done(), ends the thread. */
 void bk_journal_close(bk_journal_t **j);
 

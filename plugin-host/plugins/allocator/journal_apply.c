@@ -69,9 +69,9 @@ const char *const  bk_journal_prune_sql[2] = {
 };
 
 
-static int bk_journal_apply(bk_journal_t *j, bk_op_t *op);
+static int bk_journal_apply(bk_sqlite_t *j, bk_op_t *op);
 static void bk_journal_bind(sqlite3_stmt *s, const bk_op_t *op);
-static int bk_journal_exec(bk_journal_t *j, const char *sql, bk_err_t *err);
+static int bk_journal_exec(bk_sqlite_t *j, const char *sql, bk_err_t *err);
 
 
 int
@@ -95,7 +95,7 @@ bk_journal_error(sqlite3 *db, bk_err_t *err)
 
 
 int
-bk_journal_batch(bk_journal_t *j, bk_ops_t *ops)
+bk_journal_batch(bk_sqlite_t *j, bk_ops_t *ops)
 {
     int        begun;
     bk_op_t   *op;
@@ -146,7 +146,7 @@ failed:
 /* -1: the transaction cannot go on */
 
 static int
-bk_journal_apply(bk_journal_t *j, bk_op_t *op)
+bk_journal_apply(bk_sqlite_t *j, bk_op_t *op)
 {
     int            rc;
     bk_err_t       err;
@@ -197,7 +197,7 @@ bk_journal_bind(sqlite3_stmt *s, const bk_op_t *op)
 
 
 static int
-bk_journal_exec(bk_journal_t *j, const char *sql, bk_err_t *err)
+bk_journal_exec(bk_sqlite_t *j, const char *sql, bk_err_t *err)
 {
     if (sqlite3_exec(j->db, sql, NULL, NULL, NULL) != SQLITE_OK) {
         return bk_journal_error(j->db, err);
@@ -210,7 +210,7 @@ bk_journal_exec(bk_journal_t *j, const char *sql, bk_err_t *err)
 /* How many rows it removed; there may be more unless it is 0.  -1: none. */
 
 int
-bk_journal_prune_some(bk_journal_t *j, uint64_t before_ms)
+bk_journal_prune_some(bk_sqlite_t *j, uint64_t before_ms)
 {
     int            i, rows;
     sqlite3_stmt  *s;

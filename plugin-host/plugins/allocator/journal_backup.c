@@ -33,7 +33,7 @@ static void bk_copy_done(void *data, const bk_err_t *err);
 
 /* Whom to tell, after the thread was joined. */
 typedef struct {
-    bk_journal_t   *journal;
+    bk_sqlite_t    *journal;
     bk_journal_pt   done;
     void           *data;
 } bk_copy_t;
@@ -152,9 +152,11 @@ bk_copy_name(const char *tmp, const char *path, int replace, bk_err_t *err)
 
 
 void
-bk_journal_backup(bk_journal_t *j, const char *path, bk_journal_pt done,
+bk_sqlite_backup(void *back, const char *path, bk_journal_pt done,
     void *data)
 {
+    bk_sqlite_t *j = back;
+
     bk_err_t      err;
     bk_arg_t      arg;
     bk_copy_t  *b;
@@ -195,9 +197,9 @@ bk_copy_main(void *data)
 {
     bk_side_t *side = data;
 
-    bk_err_t       err;
-    const char    *path;
-    bk_journal_t  *j;
+    bk_err_t      err;
+    const char   *path;
+    bk_sqlite_t  *j;
 
     j = side->journal;
     path = side->op->args[0].data;

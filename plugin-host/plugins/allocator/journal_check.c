@@ -24,7 +24,7 @@
 
 
 static int bk_journal_whole(sqlite3 *db, const char *path, bk_err_t *err);
-static int bk_journal_check_wait(bk_journal_t *j, bk_err_t *err);
+static int bk_journal_check_wait(bk_sqlite_t *j, bk_err_t *err);
 static void *bk_journal_check_main(void *data);
 static void bk_journal_checked(void *data, const bk_err_t *err);
 static int bk_journal_interrupted(void *data);
@@ -146,7 +146,7 @@ bk_journal_number(sqlite3 *db, const char *sql, int64_t *value)
 
 
 int
-bk_journal_check_start(bk_journal_t *j, bk_err_t *err)
+bk_journal_check_start(bk_sqlite_t *j, bk_err_t *err)
 {
     struct stat  st;
 
@@ -172,7 +172,7 @@ bk_journal_check_start(bk_journal_t *j, bk_err_t *err)
 /* Nobody else has a reason to wake the loop so far. */
 
 static int
-bk_journal_check_wait(bk_journal_t *j, bk_err_t *err)
+bk_journal_check_wait(bk_sqlite_t *j, bk_err_t *err)
 {
     int            n;
     bk_op_t       *op;
@@ -205,8 +205,8 @@ bk_journal_check_main(void *data)
 {
     bk_side_t *side = data;
 
-    bk_err_t       err;
-    bk_journal_t  *j;
+    bk_err_t      err;
+    bk_sqlite_t  *j;
 
     j = side->journal;
 
@@ -226,7 +226,7 @@ bk_journal_check_main(void *data)
 static void
 bk_journal_checked(void *data, const bk_err_t *err)
 {
-    bk_journal_t *j = data;
+    bk_sqlite_t *j = data;
 
     if (err != NULL) {
         j->host->log(j->host, BK_LOG_ERROR, "%s; nothing more is written to "
@@ -240,7 +240,7 @@ bk_journal_checked(void *data, const bk_err_t *err)
 /* On failure the operation is still the caller's. */
 
 int
-bk_journal_side_start(bk_journal_t *j, bk_side_t *side, void *(*fn)(void *),
+bk_journal_side_start(bk_sqlite_t *j, bk_side_t *side, void *(*fn)(void *),
     bk_err_t *err)
 {
     side->journal = j;
@@ -266,7 +266,7 @@ bk_journal_side_start(bk_journal_t *j, bk_side_t *side, void *(*fn)(void *),
 static int
 bk_journal_interrupted(void *data)
 {
-    bk_journal_t *j = data;
+    bk_sqlite_t *j = data;
 
     return __atomic_load_n(&j->stop, __ATOMIC_RELAXED);
 }

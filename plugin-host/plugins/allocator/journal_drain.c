@@ -7,9 +7,11 @@
 
 
 void
-bk_journal_drain(bk_journal_t *j, const char *pool, const char *worker,
+bk_sqlite_drain(void *back, const char *pool, const char *worker,
     const char *reason, uint64_t since_ms, bk_journal_pt done, void *data)
 {
+    bk_sqlite_t *j = back;
+
     const bk_arg_t  args[] = {
         bk_arg_text(pool),
         bk_arg_text(worker),
@@ -22,9 +24,11 @@ bk_journal_drain(bk_journal_t *j, const char *pool, const char *worker,
 
 
 void
-bk_journal_undrain(bk_journal_t *j, const char *pool, const char *worker,
+bk_sqlite_undrain(void *back, const char *pool, const char *worker,
     bk_journal_pt done, void *data)
 {
+    bk_sqlite_t *j = back;
+
     const bk_arg_t  args[] = { bk_arg_text(pool), bk_arg_text(worker) };
 
     bk_journal_ask(j, BK_OP_UNDRAIN, args, 2, done, data);
@@ -32,9 +36,11 @@ bk_journal_undrain(bk_journal_t *j, const char *pool, const char *worker,
 
 
 int
-bk_journal_drained(bk_journal_t *j, bk_drained_pt fn, void *data,
+bk_sqlite_drained(void *back, bk_drained_pt fn, void *data,
     bk_err_t *err)
 {
+    bk_sqlite_t *j = back;
+
     int            rc;
     char           pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
     char           reason[BK_TABLE_TEXT_LEN];
@@ -55,9 +61,11 @@ bk_journal_drained(bk_journal_t *j, bk_drained_pt fn, void *data,
 
 
 void
-bk_journal_trust(bk_journal_t *j, const char *pool, const char *worker,
+bk_sqlite_trust(void *back, const char *pool, const char *worker,
     int untrusted, bk_journal_pt done, void *data)
 {
+    bk_sqlite_t *j = back;
+
     const bk_arg_t  args[] = {
         bk_arg_text(pool),
         bk_arg_text(worker),
@@ -69,9 +77,11 @@ bk_journal_trust(bk_journal_t *j, const char *pool, const char *worker,
 
 
 int
-bk_journal_trusted(bk_journal_t *j, bk_trust_pt fn, void *data,
+bk_sqlite_trusted(void *back, bk_trust_pt fn, void *data,
     bk_err_t *err)
 {
+    bk_sqlite_t *j = back;
+
     int            rc;
     char           pool[BK_TABLE_POOL_LEN], worker[BK_TABLE_NAME_LEN];
     sqlite3_stmt  *s;

@@ -23,18 +23,44 @@
 
 static int bk_journal_there(const char *path, bk_err_t *err);
 static int bk_journal_create(const char *path, bk_err_t *err);
-static int bk_journal_open_writer(bk_journal_t *j, bk_err_t *err);
-static int bk_journal_open_reader(bk_journal_t *j, bk_err_t *err);
+static int bk_journal_open_writer(bk_sqlite_t *j, bk_err_t *err);
+static int bk_journal_open_reader(bk_sqlite_t *j, bk_err_t *err);
+static void bk_sqlite_close(void *back);
+
+
+static const bk_journal_back_t  bk_sqlite_back = {
+    .close = bk_sqlite_close,
+    .insert = bk_sqlite_insert,
+    .place = bk_sqlite_place,
+    .answered = bk_sqlite_answered,
+    .rekey = bk_sqlite_rekey,
+    .extend = bk_sqlite_extend,
+    .end = bk_sqlite_end,
+    .note = bk_sqlite_note,
+    .sync = bk_sqlite_sync,
+    .backup = bk_sqlite_backup,
+    .prune = bk_sqlite_prune,
+    .trust = bk_sqlite_trust,
+    .trusted = bk_sqlite_trusted,
+    .drain = bk_sqlite_drain,
+    .undrain = bk_sqlite_undrain,
+    .drained = bk_sqlite_drained,
+    .stats = bk_sqlite_stats,
+    .find = bk_sqlite_find,
+    .prefix = bk_sqlite_prefix,
+    .each = bk_sqlite_each,
+    .history = bk_sqlite_history
+};
 
 
 int
 bk_journal_open(bk_journal_t **out, const bk_host_t *h, const char *dir,
     bk_err_t *err)
 {
-    int            rc;
-    bk_journal_t  *j;
+    int           rc;
+    bk_sqlite_t  *j;
 
-    j = calloc(1, sizeof(bk_journal_t));
+    j = calloc(1, sizeof(bk_sqlite_t));
 
     if (j == NULL) {
         abort();
@@ -65,12 +91,12 @@ bk_journal_open(bk_journal_t **out, const bk_host_t *h, const char *dir,
         goto failed;
     }
 
-    *out = j;
+    *out = bk_journal_new(&bk_sqlite_back, j);
     return 0;
 
 failed:
 
-    bk_journal_close(&j);
+    bk_sqlite_close(j);
     return -1;
 }
 
@@ -240,7 +266,7 @@ bk_journal_prepare(sqlite3 *db, const char *const *sql, sqlite3_stmt **stmt,
 
 
 static int
-bk_journal_open_writer(bk_journal_t *j, bk_err_t *err)
+bk_journal_open_writer(bk_sqlite_t *j, bk_err_t *err)
 {
     int  version;
 
@@ -288,7 +314,7 @@ bk_journal_open_writer(bk_journal_t *j, bk_err_t *err)
 
 
 static int
-bk_journal_open_reader(bk_journal_t *j, bk_err_t *err)
+bk_journal_open_reader(bk_sqlite_t *j, bk_err_t *err)
 {
     if (bk_journal_connect(j->path, &j->reader, err) != 0) {
         return -1;
@@ -310,21 +336,15 @@ bk_journal_open_reader(bk_journal_t *j, bk_err_t *err)
 }
 
 
-void
-bk_journal_close(bk_journal_t **jp)
+static void
+bk_sqlite_close(void *back)
 {
-    int            i;
-    bk_journal_t  *j;
+    bk_sqlite_t *j = back;
 
-    j = *jp;
-
-    if (j == NULL) {
-        return;
-    }
+    int  i;
 
     /* done() may still use it */
     bk_journal_thread_stop(j);
-    *jp = NULL;
 
     for (i = 0; i < BK_READ_STATEMENTS; i++) {
         (void) sqlite3_finalize(j->read[i]);

@@ -60,14 +60,14 @@ static void bk_journal_row(sqlite3_stmt *s, bk_row_t *row);
 static void bk_journal_blob(sqlite3_stmt *s, int column, uint8_t *buf,
     size_t size, size_t *len);
 static int bk_journal_state(const char *name, const char *worker);
-static int bk_journal_one(bk_journal_t *j, sqlite3_stmt *s, bk_row_t *row,
+static int bk_journal_one(bk_sqlite_t *j, sqlite3_stmt *s, bk_row_t *row,
     bk_err_t *err);
-static int bk_journal_walk(bk_journal_t *j, sqlite3_stmt *s, bk_row_pt fn,
+static int bk_journal_walk(bk_sqlite_t *j, sqlite3_stmt *s, bk_row_pt fn,
     void *data, bk_err_t *err);
 
 
 sqlite3_stmt *
-bk_journal_query(bk_journal_t *j, int n)
+bk_journal_query(bk_sqlite_t *j, int n)
 {
     (void) sqlite3_reset(j->read[n]);
     (void) sqlite3_clear_bindings(j->read[n]);
@@ -77,7 +77,7 @@ bk_journal_query(bk_journal_t *j, int n)
 
 
 int
-bk_journal_over(bk_journal_t *j, sqlite3_stmt *s, int rc, bk_err_t *err)
+bk_journal_over(bk_sqlite_t *j, sqlite3_stmt *s, int rc, bk_err_t *err)
 {
     if (rc != SQLITE_DONE) {
         /* before the reset, which would replace the message */
@@ -182,7 +182,7 @@ bk_journal_state(const char *name, const char *worker)
 
 
 static int
-bk_journal_one(bk_journal_t *j, sqlite3_stmt *s, bk_row_t *row,
+bk_journal_one(bk_sqlite_t *j, sqlite3_stmt *s, bk_row_t *row,
     bk_err_t *err)
 {
     int  n, rc;
@@ -206,9 +206,11 @@ bk_journal_one(bk_journal_t *j, sqlite3_stmt *s, bk_row_t *row,
 
 
 int
-bk_journal_find(bk_journal_t *j, const uint8_t *hash, bk_row_t *row,
+bk_sqlite_find(void *back, const uint8_t *hash, bk_row_t *row,
     bk_err_t *err)
 {
+    bk_sqlite_t *j = back;
+
     sqlite3_stmt  *s;
 
     s = bk_journal_query(j, BK_READ_FIND);
@@ -219,9 +221,11 @@ bk_journal_find(bk_journal_t *j, const uint8_t *hash, bk_row_t *row,
 
 
 int
-bk_journal_prefix(bk_journal_t *j, const uint8_t *prefix, size_t len,
+bk_sqlite_prefix(void *back, const uint8_t *prefix, size_t len,
     bk_row_t *row, bk_err_t *err)
 {
+    bk_sqlite_t *j = back;
+
     uint8_t        low[BK_TABLE_HASH_LEN], high[BK_TABLE_HASH_LEN];
     sqlite3_stmt  *s;
 
@@ -241,7 +245,7 @@ bk_journal_prefix(bk_journal_t *j, const uint8_t *prefix, size_t len,
 
 
 static int
-bk_journal_walk(bk_journal_t *j, sqlite3_stmt *s, bk_row_pt fn, void *data,
+bk_journal_walk(bk_sqlite_t *j, sqlite3_stmt *s, bk_row_pt fn, void *data,
     bk_err_t *err)
 {
     int       rc;
@@ -267,9 +271,11 @@ bk_journal_walk(bk_journal_t *j, sqlite3_stmt *s, bk_row_pt fn, void *data,
 
 
 int
-bk_journal_each(bk_journal_t *j, uint64_t since_ms, unsigned nended,
+bk_sqlite_each(void *back, uint64_t since_ms, unsigned nended,
     bk_row_pt fn, void *data, bk_err_t *err)
 {
+    bk_sqlite_t *j = back;
+
     sqlite3_stmt  *s;
 
     s = bk_journal_query(j, BK_READ_LIVE);
@@ -287,9 +293,11 @@ bk_journal_each(bk_journal_t *j, uint64_t since_ms, unsigned nended,
 
 
 int
-bk_journal_history(bk_journal_t *j, const uint8_t *hash, bk_history_pt fn,
+bk_sqlite_history(void *back, const uint8_t *hash, bk_history_pt fn,
     void *data, bk_err_t *err)
 {
+    bk_sqlite_t *j = back;
+
     int            rc;
     bk_history_t   h;
     sqlite3_stmt  *s;

@@ -12,11 +12,8 @@ const double  bk_journal_times[BK_JOURNAL_BUCKETS] = {
 };
 
 
-static unsigned bk_journal_bucket(const double *limits, double value);
-
-
 void
-bk_journal_count(bk_journal_t *j, const bk_ops_t *batch, double seconds)
+bk_journal_count(bk_sqlite_t *j, const bk_ops_t *batch, double seconds)
 {
     uint64_t             n;
     const bk_op_t       *op;
@@ -42,7 +39,7 @@ bk_journal_count(bk_journal_t *j, const bk_ops_t *batch, double seconds)
 }
 
 
-static unsigned
+unsigned
 bk_journal_bucket(const double *limits, double value)
 {
     unsigned  i;
@@ -56,8 +53,10 @@ bk_journal_bucket(const double *limits, double value)
 
 
 void
-bk_journal_stats(bk_journal_t *j, bk_journal_stats_t *out)
+bk_sqlite_stats(void *back, bk_journal_stats_t *out)
 {
+    bk_sqlite_t *j = back;
+
     (void) pthread_mutex_lock(&j->lock);
     *out = j->stats;
     (void) pthread_mutex_unlock(&j->lock);

@@ -26,21 +26,21 @@
 
 
 static void *bk_journal_main(void *data);
-static void bk_journal_idle(bk_journal_t *j);
-static void bk_journal_take(bk_journal_t *j, bk_ops_t *batch);
-static void bk_journal_run(bk_journal_t *j, bk_ops_t *batch);
+static void bk_journal_idle(bk_sqlite_t *j);
+static void bk_journal_take(bk_sqlite_t *j, bk_ops_t *batch);
+static void bk_journal_run(bk_sqlite_t *j, bk_ops_t *batch);
 static void bk_journal_refuse_all(bk_ops_t *batch);
-static void bk_journal_housekeeping(bk_journal_t *j, unsigned *since);
+static void bk_journal_housekeeping(bk_sqlite_t *j, unsigned *since);
 static int bk_journal_wal(void *data, sqlite3 *db, const char *name,
     int pages);
-static void bk_journal_wake(bk_journal_t *j);
+static void bk_journal_wake(bk_sqlite_t *j);
 static void bk_journal_turn(void *data);
 static void bk_journal_ready(int fd, int events, void *data);
 static double bk_journal_clock(void);
 
 
 int
-bk_journal_thread_start(bk_journal_t *j, bk_err_t *err)
+bk_journal_thread_start(bk_sqlite_t *j, bk_err_t *err)
 {
     const bk_host_t  *h;
 
@@ -97,7 +97,7 @@ bk_journal_thread_new(pthread_t *thread, void *(*fn)(void *), void *data,
  */
 
 void
-bk_journal_thread_stop(bk_journal_t *j)
+bk_journal_thread_stop(bk_sqlite_t *j)
 {
     int       i;
     bk_ops_t  batch;
@@ -142,7 +142,7 @@ bk_journal_thread_stop(bk_journal_t *j)
 static void *
 bk_journal_main(void *data)
 {
-    bk_journal_t *j = data;
+    bk_sqlite_t *j = data;
 
     unsigned  since;
     bk_ops_t  batch;
@@ -184,7 +184,7 @@ bk_journal_main(void *data)
 /* Old rows go a hundred at a time, and leave the disk to others meanwhile. */
 
 static void
-bk_journal_idle(bk_journal_t *j)
+bk_journal_idle(bk_sqlite_t *j)
 {
     struct timespec  until;
 
@@ -212,7 +212,7 @@ bk_journal_idle(bk_journal_t *j)
  */
 
 static void
-bk_journal_take(bk_journal_t *j, bk_ops_t *batch)
+bk_journal_take(bk_sqlite_t *j, bk_ops_t *batch)
 {
     int        last;
     unsigned   n;
@@ -236,7 +236,7 @@ bk_journal_take(bk_journal_t *j, bk_ops_t *batch)
 
 
 static void
-bk_journal_run(bk_journal_t *j, bk_ops_t *batch)
+bk_journal_run(bk_sqlite_t *j, bk_ops_t *batch)
 {
     double  began;
 
@@ -281,7 +281,7 @@ bk_journal_refuse_all(bk_ops_t *batch)
  */
 
 static void
-bk_journal_housekeeping(bk_journal_t *j, unsigned *since)
+bk_journal_housekeeping(bk_sqlite_t *j, unsigned *since)
 {
     int       idle, n, pruning;
     uint64_t  before;
@@ -327,7 +327,7 @@ bk_journal_housekeeping(bk_journal_t *j, unsigned *since)
 static int
 bk_journal_wal(void *data, sqlite3 *db, const char *name, int pages)
 {
-    bk_journal_t *j = data;
+    bk_sqlite_t *j = data;
 
     (void) db;
     (void) name;
@@ -356,7 +356,7 @@ bk_op_fail(bk_op_t *op, const bk_err_t *err)
 
 
 void
-bk_journal_finish(bk_journal_t *j, bk_op_t *op)
+bk_journal_finish(bk_sqlite_t *j, bk_op_t *op)
 {
     (void) pthread_mutex_lock(&j->lock);
     STAILQ_INSERT_TAIL(&j->finished, op, link);
@@ -367,7 +367,7 @@ bk_journal_finish(bk_journal_t *j, bk_op_t *op)
 
 
 static void
-bk_journal_wake(bk_journal_t *j)
+bk_journal_wake(bk_sqlite_t *j)
 {
     uint64_t  one;
 
@@ -388,7 +388,7 @@ bk_journal_turn(void *data)
 
 
 void
-bk_journal_hand_over(bk_journal_t *j)
+bk_journal_hand_over(bk_sqlite_t *j)
 {
     if (STAILQ_EMPTY(&j->asked)) {
         return;
@@ -419,7 +419,7 @@ bk_journal_ready(int fd, int events, void *data)
 /* done() may ask for more, which is delivered another time. */
 
 void
-bk_journal_deliver(bk_journal_t *j)
+bk_journal_deliver(bk_sqlite_t *j)
 {
     size_t     lost;
     bk_op_t   *op;

@@ -15,7 +15,7 @@
 #define BK_JOURNAL_BYTES_MAX  (16 * 1024 * 1024)
 
 
-static void bk_journal_line(bk_journal_t *j, int kind, const uint8_t *hash,
+static void bk_journal_line(bk_sqlite_t *j, int kind, const uint8_t *hash,
     const char *what, const char *who, const char *text, uint64_t now_ms);
 
 
@@ -87,7 +87,7 @@ bk_journal_op(int kind, const bk_arg_t *args, unsigned nargs,
 
 
 void
-bk_journal_push(bk_journal_t *j, bk_op_t *op)
+bk_journal_push(bk_sqlite_t *j, bk_op_t *op)
 {
     if (STAILQ_EMPTY(&j->asked)) {
         j->host->timer_set(j->turn, 0);
@@ -105,7 +105,7 @@ bk_journal_push(bk_journal_t *j, bk_op_t *op)
  */
 
 void
-bk_journal_ask(bk_journal_t *j, int kind, const bk_arg_t *args,
+bk_journal_ask(bk_sqlite_t *j, int kind, const bk_arg_t *args,
     unsigned nargs, bk_journal_pt done, void *data)
 {
     bk_op_t   *op;
@@ -128,9 +128,11 @@ bk_journal_ask(bk_journal_t *j, int kind, const bk_arg_t *args,
 
 
 void
-bk_journal_insert(bk_journal_t *j, const bk_row_t *row, bk_journal_pt done,
+bk_sqlite_insert(void *back, const bk_row_t *row, bk_journal_pt done,
     void *data)
 {
+    bk_sqlite_t *j = back;
+
     const bk_arg_t  args[] = {
         bk_arg_blob(row->hash, BK_TABLE_HASH_LEN),
         bk_arg_blob(row->spki, row->spki_len),
@@ -161,9 +163,11 @@ bk_journal_insert(bk_journal_t *j, const bk_row_t *row, bk_journal_pt done,
 
 
 void
-bk_journal_place(bk_journal_t *j, const uint8_t *hash, const char *worker,
+bk_sqlite_place(void *back, const uint8_t *hash, const char *worker,
     uint64_t expires_ms, uint64_t now_ms, bk_journal_pt done, void *data)
 {
+    bk_sqlite_t *j = back;
+
     const bk_arg_t  args[] = {
         bk_arg_blob(hash, BK_TABLE_HASH_LEN),
         bk_arg_text(worker),
@@ -179,9 +183,11 @@ bk_journal_place(bk_journal_t *j, const uint8_t *hash, const char *worker,
 
 
 void
-bk_journal_answered(bk_journal_t *j, const uint8_t *hash, bk_journal_pt done,
+bk_sqlite_answered(void *back, const uint8_t *hash, bk_journal_pt done,
     void *data)
 {
+    bk_sqlite_t *j = back;
+
     const bk_arg_t  arg = bk_arg_blob(hash, BK_TABLE_HASH_LEN);
 
     bk_journal_ask(j, BK_OP_ANSWERED, &arg, 1, done, data);
@@ -189,9 +195,11 @@ bk_journal_answered(bk_journal_t *j, const uint8_t *hash, bk_journal_pt done,
 
 
 void
-bk_journal_rekey(bk_journal_t *j, const uint8_t *hash, const uint8_t *spki,
+bk_sqlite_rekey(void *back, const uint8_t *hash, const uint8_t *spki,
     size_t len, bk_journal_pt done, void *data)
 {
+    bk_sqlite_t *j = back;
+
     const bk_arg_t  args[] = {
         bk_arg_blob(hash, BK_TABLE_HASH_LEN),
         bk_arg_blob(spki, len)
@@ -207,9 +215,11 @@ bk_journal_rekey(bk_journal_t *j, const uint8_t *hash, const uint8_t *spki,
 
 
 void
-bk_journal_extend(bk_journal_t *j, const uint8_t *hash, uint64_t expires_ms,
+bk_sqlite_extend(void *back, const uint8_t *hash, uint64_t expires_ms,
     uint64_t now_ms, bk_journal_pt done, void *data)
 {
+    bk_sqlite_t *j = back;
+
     char            until[32], text[48];
 
     const bk_arg_t  args[] = {
@@ -227,9 +237,11 @@ bk_journal_extend(bk_journal_t *j, const uint8_t *hash, uint64_t expires_ms,
 
 
 void
-bk_journal_end(bk_journal_t *j, const uint8_t *hash, int state,
+bk_sqlite_end(void *back, const uint8_t *hash, int state,
     const char *reason, uint64_t now_ms, bk_journal_pt done, void *data)
 {
+    bk_sqlite_t *j = back;
+
     const bk_arg_t  args[] = {
         bk_arg_blob(hash, BK_TABLE_HASH_LEN),
         bk_arg_text(bk_state_name(state)),
@@ -244,9 +256,11 @@ bk_journal_end(bk_journal_t *j, const uint8_t *hash, int state,
 
 
 void
-bk_journal_note(bk_journal_t *j, const uint8_t *hash, const char *what,
+bk_sqlite_note(void *back, const uint8_t *hash, const char *what,
     const char *who, const char *text, uint64_t now_ms)
 {
+    bk_sqlite_t *j = back;
+
     bk_journal_line(j, BK_OP_NOTE, hash, what, who, text, now_ms);
 }
 
@@ -254,7 +268,7 @@ bk_journal_note(bk_journal_t *j, const uint8_t *hash, const char *what,
 /* Made and ended are in the row itself, and cost no line. */
 
 static void
-bk_journal_line(bk_journal_t *j, int kind, const uint8_t *hash,
+bk_journal_line(bk_sqlite_t *j, int kind, const uint8_t *hash,
     const char *what, const char *who, const char *text, uint64_t now_ms)
 {
     const bk_arg_t  args[] = {
@@ -270,15 +284,19 @@ bk_journal_line(bk_journal_t *j, int kind, const uint8_t *hash,
 
 
 void
-bk_journal_sync(bk_journal_t *j, bk_journal_pt done, void *data)
+bk_sqlite_sync(void *back, bk_journal_pt done, void *data)
 {
+    bk_sqlite_t *j = back;
+
     bk_journal_push(j, bk_journal_op(BK_OP_SYNC, NULL, 0, done, data));
 }
 
 
 void
-bk_journal_prune(bk_journal_t *j, uint64_t before_ms)
+bk_sqlite_prune(void *back, uint64_t before_ms)
 {
+    bk_sqlite_t *j = back;
+
     (void) pthread_mutex_lock(&j->lock);
     j->prune_ms = before_ms;
     j->pruning = 1;

@@ -78,6 +78,12 @@ bk_lease_sweep(void *data)
     bk_home_t  *home;
 
     a->sweeping = 0;
+
+    if (!bk_journal_is_ready(a->journal)) {
+        /* armed again when it is */
+        return;
+    }
+
     late = 0;
     now = a->host->monotonic_ms(a->host);
 

@@ -14,20 +14,17 @@
 
 static bk_record_t *bk_make_record(bk_call_t *c, bk_err_t *err);
 static void bk_make_row(const bk_call_t *c, bk_row_t *row);
+static void bk_make_log(const bk_call_t *c);
 static int bk_make_ready(bk_allocator_t *a, const bk_record_t *rec);
 
 
 int
 bk_make(bk_call_t *c, bk_err_t *err)
 {
-    char              id[BK_ID_LEN + 1];
-    bk_row_t         *row;
-    bk_record_t      *rec;
-    bk_allocator_t   *a;
-    const bk_host_t  *h;
+    bk_record_t     *rec;
+    bk_allocator_t  *a;
 
     a = c->a;
-    h = a->host;
     rec = bk_make_record(c, err);
 
     if (rec == NULL) {
@@ -50,6 +47,57 @@ bk_make(bk_call_t *c, bk_err_t *err)
 
     bk_sha256(c->spki, c->spki_len, rec->ask->key_hash);
 
+    a->stats.made++;
+    bk_make_log(c);
+    bk_make_insert(c);
+
+    return 0;
+}
+
+
+/* Why somebody waits, although there are workers: the log is where whoever runs
+ * all this looks first. */
+
+static void
+bk_make_log(const bk_call_t *c)
+{
+    char                id[BK_ID_LEN + 1];
+    const char         *seat;
+    const bk_host_t    *h;
+    bk_pool_gateway_t   gateway;
+
+    h = c->a->host;
+    seat = c->rec->seat != NULL ? c->rec->seat->name : NULL;
+    memset(&gateway, 0, sizeof(gateway));
+
+    if (seat == NULL) {
+        h->pool_gateway_of(h, bk_str(c->pool), &gateway);
+    }
+
+    h->log(h, BK_LOG_INFO, "allocation %s: made for %s%s%s on %s%s%s%s%.*s%s",
+           bk_token_id(c->rec->hash, id), c->owner,
+           c->owner[0] == '\0' ? "" : ", ", c->client, c->pool,
+           seat != NULL ? "/" : "", seat != NULL ? seat : " (queued",
+           gateway.why.len > 0 ? ": " : "", (int) gateway.why.len,
+           gateway.why.len > 0 ? gateway.why.data : "",
+           seat != NULL ? "" : ")");
+}
+
+
+void
+bk_make_insert(bk_call_t *c)
+{
+    bk_row_t     *row;
+    bk_record_t  *rec;
+
+    rec = c->rec;
+
+    if (rec->seat == NULL) {
+        /* it is made anew when it is known until when it lives */
+        bk_buf_free(&c->cert);
+        bk_buf_free(&c->ca);
+    }
+
     row = calloc(1, sizeof(bk_row_t));
 
     if (row == NULL) {
@@ -59,26 +107,12 @@ bk_make(bk_call_t *c, bk_err_t *err)
     bk_make_row(c, row);
     rec->written = 1;
     rec->answered = row->answered != 0;
-    a->stats.made++;
 
-    h->log(h, BK_LOG_INFO, "allocation %s: made for %s%s%s on %s/%s",
-           bk_token_id(rec->hash, id), c->owner,
-           c->owner[0] == '\0' ? "" : ", ", c->client, c->pool,
-           rec->seat != NULL ? rec->seat->name : " (queued)");
-
-    if (rec->seat == NULL) {
-        /* it is made anew when it is known until when it lives */
-        bk_buf_free(&c->cert);
-        bk_buf_free(&c->ca);
-    }
-
-    bk_journal_insert(a->journal, row, bk_settle_written,
-                      bk_step_new(a, rec));
+    bk_journal_insert(c->a->journal, row, bk_settle_written,
+                      bk_step_new(c->a, rec));
 
     bk_wipe(row, sizeof(bk_row_t));
     free(row);
-
-    return 0;
 }
 
 

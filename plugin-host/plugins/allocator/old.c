@@ -12,6 +12,7 @@
 
 
 static int bk_old_ttl(json_t *root, bk_call_t *c, bk_err_t *err);
+static int bk_old_selector(json_t *root, bk_call_t *c, bk_err_t *err);
 static int bk_old_read(bk_allocator_t *a, json_t *root, bk_call_t *c,
     bk_err_t *err);
 static int bk_old_pools(bk_allocator_t *a, json_t *root, bk_call_t *c,
@@ -49,16 +50,6 @@ bk_old_read(bk_allocator_t *a, json_t *root, bk_call_t *c, bk_err_t *err)
     char     name[BK_TABLE_POOL_LEN];
     json_t  *value;
 
-    value = json_object_get(root, "poolSelector");
-
-    if (value != NULL && !json_is_null(value)
-        && !(json_is_object(value) && json_object_size(value) == 0)
-        && !(json_is_string(value) && json_string_length(value) == 0))
-    {
-        return bk_fail(err, 400, "Unsupported", "name the pool: poolName",
-                       "\"poolSelector\": pools have no labels here");
-    }
-
     value = json_object_get(root, "useExistingCerts");
 
     if (value != NULL && !json_is_null(value) && !json_is_boolean(value)) {
@@ -87,9 +78,58 @@ bk_old_read(bk_allocator_t *a, json_t *root, bk_call_t *c, bk_err_t *err)
                        "\"certSecretName\": this gateway writes no secrets");
     }
 
+    if (bk_old_selector(root, c, err) != 0) {
+        return -1;
+    }
+
     /* the rest has the same names, but for this one */
     return bk_request_read(a, root, c, err) != 0
            || bk_old_ttl(root, c, err) != 0 ? -1 : 0;
+}
+
+
+/* In place of poolName, which goes before it. */
+
+static int
+bk_old_selector(json_t *root, bk_call_t *c, bk_err_t *err)
+{
+    char     name[BK_TABLE_POOL_LEN], space[BK_TABLE_POOL_LEN];
+    json_t  *value;
+
+    value = json_object_get(root, "poolSelector");
+
+    if (value == NULL || json_is_null(value)
+        || (json_is_object(value) && json_object_size(value) == 0)
+        || (json_is_string(value) && json_string_length(value) == 0))
+    {
+        return 0;
+    }
+
+    if (!json_is_object(value)) {
+        return bk_fail(err, 400, "WrongType", NULL,
+                       "\"poolSelector\" must be an object of labels");
+    }
+
+    if (bk_json_string(root, "poolName", sizeof(name) - 1, name, err) == -1
+        || bk_json_string(root, "namespace", 63, space, err) == -1)
+    {
+        return -1;
+    }
+
+    if (name[0] != '\0') {
+        return 0;
+    }
+
+    if (bk_select_by_labels(c, BK_VERB_ALLOCATE, value,
+                            space[0] == '\0' ? "default" : space, err)
+        != 0)
+    {
+        return -1;
+    }
+
+    json_object_set_new(root, "poolName", json_string(c->pool));
+
+    return 0;
 }
 
 
@@ -204,5 +244,6 @@ bk_old_pools(bk_allocator_t *a, json_t *root, bk_call_t *c, bk_err_t *err)
     json_decref(one);
     c->asked = bk_strdup(json_string_value(name));
 
-    return 0;
+    return space[0] == '\0' && strchr(c->asked, '/') == NULL
+           ? bk_select_by_name(c, BK_VERB_CERTS, c->asked, err) : 0;
 }

@@ -106,7 +106,7 @@ bk_over_written(void *data, const bk_err_t *err)
     if (o->done != NULL) {
         o->done(o->data, err);
 
-    } else if (err != NULL) {
+    } else if (err != NULL && bk_journal_is_ready(a->journal)) {
         h->log(h, BK_LOG_ERROR, "%s", err->text);
     }
 
@@ -138,9 +138,32 @@ bk_allocator_note(bk_allocator_t *a, const uint8_t *hash, int state,
 }
 
 
+int
+bk_over_unwritten(const bk_allocator_t *a, const uint8_t *hash, bk_err_t *err)
+{
+    size_t                     i;
+    bk_ended_t                *e;
+    const struct bk_endeds_s  *lists[] = { &a->endeds, &a->noting };
+
+    for (i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        TAILQ_FOREACH(e, lists[i], link) {
+            if (memcmp(e->hash, hash, BK_TABLE_HASH_LEN) == 0) {
+                (void) bk_fail(err, 503, "JournalUnwritable", "ask again",
+                               "it has ended here, but that could not be "
+                               "written down yet");
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
 static void
 bk_over_write(bk_ended_t *e)
 {
+    TAILQ_INSERT_TAIL(&e->a->noting, e, link);
     bk_journal_end(e->a->journal, e->hash, e->state, e->reason, e->when_ms,
                    bk_over_noted, e);
 }
@@ -154,13 +177,16 @@ bk_over_noted(void *data, const bk_err_t *err)
     bk_allocator_t  *a;
 
     a = e->a;
+    TAILQ_REMOVE(&a->noting, e, link);
 
     if (err == NULL) {
         free(e);
         return;
     }
 
-    if (TAILQ_EMPTY(&a->endeds) && !a->stopping) {
+    if (TAILQ_EMPTY(&a->endeds) && !a->stopping
+        && bk_journal_is_ready(a->journal))
+    {
         a->host->log(a->host, BK_LOG_ERROR, "%s; trying again", err->text);
         a->host->timer_set(a->flush, BK_FLUSH_RETRY);
     }

@@ -79,7 +79,8 @@ bk_pick_look(const bk_worker_info_t *worker, void *data)
         .name = seat->name,
         .arch = seat->arch,
         /* the model counts those of other plugins as well */
-        .load = worker->allocations + seat->reserved,
+        .load = worker->allocations + seat->reserved
+                + (seat->taken_ms > a->host->monotonic_ms(a->host)),
         .disk_permille = use.disk_permille,
         .inode_permille = use.inode_permille,
         .state = worker->state,
@@ -105,14 +106,25 @@ void
 bk_pick(bk_allocator_t *a, bk_home_t *home, const char *arch,
     const char *cache_key, int untrusted, bk_pick_t *p)
 {
-    int             i;
-    bk_look_t       look;
-    bk_place_ask_t  ask;
-    bk_pool_info_t  pool;
+    int                i;
+    bk_look_t          look;
+    bk_place_ask_t     ask;
+    bk_pool_info_t     pool;
+    bk_pool_gateway_t  gateway;
 
     memset(p, 0, sizeof(bk_pick_t));
 
     if (a->host->pool_find(a->host, bk_str(home->name), &pool) != 0) {
+        return;
+    }
+
+    a->host->pool_gateway_of(a->host, bk_str(home->name), &gateway);
+
+    if (gateway.why.len > 0) {
+        /* nobody is to hold a worker that he cannot reach */
+        p->gateway = 1;
+        p->lost = gateway.endpoint.len == 0;
+        bk_str_copy(p->message, sizeof(p->message), gateway.why);
         return;
     }
 
@@ -152,7 +164,7 @@ bk_pick_possible(bk_allocator_t *a, const bk_call_t *c, bk_err_t *err)
 
     bk_pick(a, home, c->arch, c->cache_key, c->rule.untrusted, &p);
 
-    if (p.seat != NULL) {
+    if (p.seat != NULL || p.gateway) {
         return 0;
     }
 
@@ -180,7 +192,10 @@ bk_pick_possible(bk_allocator_t *a, const bk_call_t *c, bk_err_t *err)
 }
 
 
-/* -1: all that could take it have failed, so to be in the queue is no help. */
+/*
+ * -1: all that could take it have failed, so to be in the queue is no help; nor
+ * is it for who cannot be told where the pool's gateway will be.
+ */
 
 int
 bk_pick_broken(bk_allocator_t *a, const bk_record_t *rec, bk_err_t *err)
@@ -191,6 +206,13 @@ bk_pick_broken(bk_allocator_t *a, const bk_record_t *rec, bk_err_t *err)
     ask = rec->ask;
 
     bk_pick(a, rec->home, ask->arch, ask->cache_key, rec->untrusted, &p);
+
+    if (p.lost) {
+        return bk_fail(err, 503, "GatewayNotReady",
+                       "try again in a moment; the pool's status says more",
+                       "the gateway of pool %s cannot be used yet: %s",
+                       rec->home->name, p.message);
+    }
 
     if (p.seat != NULL || p.why.failed == 0
         || p.why.failed + p.why.other_arch + p.why.trust < p.why.total)

@@ -46,6 +46,8 @@ struct bk_seat_s {
     TAILQ_HEAD(, bk_pending_s)    pendings;
     uint32_t                      live;         /* records on it */
     uint32_t                      reserved;     /* of them not in the model */
+    uint64_t                      taken_ms;     /* until then it is, by what
+                                                   we do not know; monotonic */
     unsigned                      trusted:1;    /* who was on it, for good */
     unsigned                      untrusted:1;
     unsigned                      noted:1;      /* the journal knows that */

@@ -194,10 +194,11 @@ bk_renew_cert(bk_allocator_t *a, const bk_row_t *row, const char *token,
 {
     int                rc;
     char               cn[sizeof("alloc:") + BK_TOKEN_MAX];
-    char               id[BK_ID_LEN + 1];
+    char               id[BK_ID_LEN + 1], endpoint[BK_TABLE_NAME_LEN];
     uint64_t           shown;
     bk_cert_t          cert;
     const bk_host_t   *h;
+    bk_str_t           ca;
     bk_cert_request_t  req;
 
     h = a->host;
@@ -227,7 +228,13 @@ bk_renew_cert(bk_allocator_t *a, const bk_row_t *row, const char *token,
     bk_buf_str(b, "id", bk_token_id(row->hash, id));
     bk_buf_str(b, "state", bk_state_name(row->state));
     bk_buf_time(b, "expiresAt", shown);
-    bk_buf_base64(b, "caCert", cert.ca);
+    ca = bk_answer_gateway(a, row->pool, cert.ca, endpoint);
+
+    /* not known just now: what he has is good */
+    if (ca.len > 0) {
+        bk_buf_base64(b, "caCert", ca);
+    }
+
     bk_buf_base64(b, "clientCert", cert.cert);
     bk_buf_add(b, "}\n", 2);
 
@@ -303,6 +310,22 @@ bk_renew_written(void *data, const bk_err_t *err)
 
     bk_buf_free(&n->answer);
     free(n);
+}
+
+
+void
+bk_renew_adopt(bk_allocator_t *a, bk_record_t *rec, uint64_t until_ms)
+{
+    bk_err_t      err;
+    bk_renewal_t  n;
+
+    n = (bk_renewal_t) { .a = a, .until_ms = until_ms };
+    memcpy(n.hash, rec->hash, BK_TABLE_HASH_LEN);
+    rec->expires_ms = until_ms;
+
+    if (bk_renew_model(&n, &err) != 0) {
+        a->host->log(a->host, BK_LOG_WARN, "%s", err.text);
+    }
 }
 
 

@@ -20,7 +20,7 @@
 #define BK_RESTORE_ENDED_MAX 10000          /* of a million of a busy hour */
 
 
-static int bk_restore_row(const bk_row_t *row, void *data);
+static int bk_restore_each(const bk_row_t *row, void *data);
 static int bk_restore_over(bk_allocator_t *a, const bk_row_t *row);
 static bk_record_t *bk_restore_record(bk_allocator_t *a,
     const bk_row_t *row);
@@ -31,7 +31,6 @@ static void bk_restore_seat(bk_allocator_t *a, bk_record_t *rec,
 static int bk_restore_place(bk_allocator_t *a, bk_record_t *rec,
     const uint8_t *key_hash, bk_err_t *err);
 static int bk_restore_put(bk_allocator_t *a, const bk_row_t *row);
-static void bk_restore_ended(bk_allocator_t *a, const bk_row_t *row);
 static int bk_restore_one(bk_allocator_t *a, bk_pending_t *p);
 static void bk_restore_fail(bk_allocator_t *a, bk_record_t *rec, int state,
     const char *why);
@@ -40,6 +39,21 @@ static void bk_restore_fail(bk_allocator_t *a, bk_record_t *rec, int state,
 int
 bk_restore_start(bk_allocator_t *a, bk_err_t *err)
 {
+    const bk_host_t  *h;
+
+    h = a->host;
+
+    /* what the table has stays until the journal was read */
+    h->snapshot_begin(h);
+    a->snapshot = 1;
+
+    return bk_journal_is_ready(a->journal) ? bk_restore_begin(a, err) : 0;
+}
+
+
+int
+bk_restore_begin(bk_allocator_t *a, bk_err_t *err)
+{
     int               rc;
     uint64_t          now;
     const bk_host_t  *h;
@@ -47,15 +61,15 @@ bk_restore_start(bk_allocator_t *a, bk_err_t *err)
     h = a->host;
     now = h->now_ms(h);
 
-    h->snapshot_begin(h);
-    a->snapshot = 1;
-
+    a->restored = 1;
     a->restoring = h->timer_new(h, bk_restore_give_up, a);
     h->timer_set(a->restoring, BK_RESTORE_SNAPSHOT);
 
     a->quiet++;
+    a->reading = 1;
     rc = bk_journal_each(a->journal, now - BK_RESTORE_ENDED,
-                         BK_RESTORE_ENDED_MAX, bk_restore_row, a, err);
+                         BK_RESTORE_ENDED_MAX, bk_restore_each, a, err);
+    a->reading = 0;
     a->quiet--;
 
     if (rc != 0) {
@@ -77,21 +91,28 @@ bk_restore_start(bk_allocator_t *a, bk_err_t *err)
 
 
 static int
-bk_restore_row(const bk_row_t *row, void *data)
+bk_restore_each(const bk_row_t *row, void *data)
 {
-    bk_allocator_t *a = data;
+    bk_restore_row(data, row);
 
+    return 0;
+}
+
+
+void
+bk_restore_row(bk_allocator_t *a, const bk_row_t *row)
+{
     bk_record_t  *rec;
 
     if (row->state >= BK_ALLOC_EXPIRED) {
         bk_restore_ended(a, row);
-        return 0;
+        return;
     }
 
     a->nrestored++;
 
     if (bk_restore_over(a, row)) {
-        return 0;
+        return;
     }
 
     rec = bk_restore_record(a, row);
@@ -102,8 +123,6 @@ bk_restore_row(const bk_row_t *row, void *data)
     } else {
         bk_restore_seat(a, rec, row);
     }
-
-    return 0;
 }
 
 
@@ -126,7 +145,9 @@ bk_restore_over(bk_allocator_t *a, const bk_row_t *row)
         over.state = BK_ALLOC_EXPIRED;
         over.reason[0] = '\0';
 
-    } else if (!row->answered && row->idempotency[0] == '\0') {
+    } else if (a->reading && !row->answered
+               && row->idempotency[0] == '\0')
+    {
         /* its caller was left without a word, and asks again */
         over.state = BK_ALLOC_RELEASED;
         bk_str_copy(over.reason, sizeof(over.reason),
@@ -244,6 +265,11 @@ bk_restore_seat(bk_allocator_t *a, bk_record_t *rec, const bk_row_t *row)
 
     TAILQ_INSERT_TAIL(&rec->seat->pendings, p, link);
     TAILQ_INSERT_TAIL(&a->pendings, p, all);
+
+    if (!a->snapshot) {
+        /* somebody else made it while we were running */
+        a->host->timer_set(a->restoring, BK_RESTORE_WORKERS);
+    }
 }
 
 
@@ -330,7 +356,7 @@ bk_restore_put(bk_allocator_t *a, const bk_row_t *row)
  * or know nothing of it (it is new): then the gateway could not say why.
  */
 
-static void
+void
 bk_restore_ended(bk_allocator_t *a, const bk_row_t *row)
 {
     bk_alloc_info_t   info;
@@ -443,7 +469,7 @@ bk_restore_run(bk_allocator_t *a)
         }
     }
 
-    if (a->snapshot && TAILQ_EMPTY(&a->pendings)) {
+    if (a->snapshot && a->restored && TAILQ_EMPTY(&a->pendings)) {
         a->snapshot = 0;
         h->snapshot_commit(h);
         h->timer_clear(a->restoring);

@@ -66,6 +66,11 @@ bk_revoke_end(bk_allocator_t *a, bk_request_t *r,
         return;
     }
 
+    if (bk_over_unwritten(a, hash, &err)) {
+        h->http_fail(r, &err);
+        return;
+    }
+
     if (row.state == state) {
         /* twice is once */
         bk_ending_again(a, r, hash, state, row.reason);

@@ -336,7 +336,8 @@ bk_routes_release(bk_request_t *r, const bk_request_info_t *info, void *data)
     err = (bk_err_t) { 0 };
 
     if (bk_routes_token(info->body, NULL, hash, NULL, &err) != 0
-        || bk_routes_known(a, hash, &row, &err) != 0)
+        || bk_routes_known(a, hash, &row, &err) != 0
+        || bk_over_unwritten(a, hash, &err))
     {
         bk_routes_fail(a, r, "release", NULL, &err);
         return;

@@ -29,6 +29,10 @@ bk_run(bk_allocator_t *a)
     bk_queue_pool_t   *pool;
     bk_queue_entry_t  *e;
 
+    if (!bk_journal_is_ready(a->journal)) {
+        return;
+    }
+
     h = a->host;
     now = h->now_ms(h);
     until = h->monotonic_ms(h) + BK_RUN_MS;

@@ -16,6 +16,7 @@
 
 #define BK_BACK_MAX     3       /* workers that fail under one */
 #define BK_BACK_RETRY   BK_SECOND
+#define BK_TAKEN        (2 * BK_SECOND)
 
 
 static int bk_settle_put(bk_allocator_t *a, bk_record_t *rec);
@@ -23,6 +24,8 @@ static int bk_settle_state(bk_allocator_t *a, const bk_record_t *rec,
     char *why, size_t size);
 static void bk_settle_back(bk_allocator_t *a, bk_record_t *rec,
     const char *why);
+static int bk_settle_taken(bk_allocator_t *a, bk_record_t *rec,
+    const bk_err_t *err);
 static void bk_settle_unplaced(void *data, const bk_err_t *err);
 static void bk_settle_refused(bk_allocator_t *a, bk_record_t *rec,
     const bk_err_t *err);
@@ -42,6 +45,19 @@ bk_settle_written(void *data, const bk_err_t *err)
     if (err == NULL) {
         step->rec->stored = 1;
         bk_settle(step->a, step->rec);
+
+    } else if (!step->rec->ended && !step->rec->ending
+               && bk_settle_taken(step->a, step->rec, err)
+               && step->rec->ask->call != NULL)
+    {
+        /* nothing was written: once more, and from the queue */
+        bk_record_rise(step->rec);
+        bk_queue_user_give(step->rec->user);
+        step->rec->expires_ms = step->rec->created_ms + BK_QUEUE_MAX;
+        bk_queue_push(step->rec->home->queue, &step->rec->ask->entry,
+                      step->rec->ask->arch, step->rec->untrusted);
+        bk_make_insert(step->rec->ask->call);
+        bk_allocator_kick(step->a);
 
     } else if (!step->rec->ended) {
         c = step->rec->ask == NULL ? NULL : step->rec->ask->call;
@@ -79,7 +95,11 @@ bk_settle_placed(void *data, const bk_err_t *err)
         bk_settle(a, rec);
 
     } else {
-        a->host->log(a->host, BK_LOG_ERROR, "%s; trying again", err->text);
+        if (!bk_settle_taken(a, rec, err)) {
+            a->host->log(a->host, BK_LOG_ERROR, "%s; trying again",
+                         err->text);
+        }
+
         bk_settle_back(a, rec, NULL);
 
         if (!a->stopping) {
@@ -88,6 +108,31 @@ bk_settle_placed(void *data, const bk_err_t *err)
     }
 
     bk_step_free(step);
+}
+
+
+/* Of two controllers the other one was first, or that one's row is refused:
+ * not that worker, for now. */
+
+static int
+bk_settle_taken(bk_allocator_t *a, bk_record_t *rec, const bk_err_t *err)
+{
+    char  id[BK_ID_LEN + 1];
+
+    if (err->code >= 500 || rec->seat == NULL) {
+        return 0;
+    }
+
+    rec->seat->taken_ms = a->host->monotonic_ms(a->host) + BK_TAKEN;
+
+    if (strcmp(err->reason, "WorkerTaken") != 0) {
+        return 0;
+    }
+
+    a->host->log(a->host, BK_LOG_INFO, "allocation %s: %s; in the queue again",
+                 bk_token_id(rec->hash, id), err->text);
+
+    return 1;
 }
 
 
@@ -279,9 +324,13 @@ bk_settle_unplaced(void *data, const bk_err_t *err)
         return;
     }
 
-    a->host->log(a->host, BK_LOG_ERROR, "%s; trying again", err->text);
     TAILQ_INSERT_TAIL(&a->astray, step, link);
-    a->host->timer_set(a->flush, BK_BACK_RETRY);
+
+    /* else when it is */
+    if (bk_journal_is_ready(a->journal)) {
+        a->host->log(a->host, BK_LOG_ERROR, "%s; trying again", err->text);
+        a->host->timer_set(a->flush, BK_BACK_RETRY);
+    }
 }
 
 
@@ -355,7 +404,9 @@ bk_settle_look(bk_allocator_t *a, bk_record_t *rec)
 
     if (rec->seat == NULL && bk_pick_broken(a, rec, &err) != 0) {
         bk_call_fail(&c, &err);
-        bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED, "no worker works",
+        bk_allocator_end(a, rec->hash, BK_ALLOC_RELEASED,
+                         strcmp(err.reason, "GatewayNotReady") == 0
+                             ? "its gateway was not ready" : "no worker works",
                          NULL, NULL);
         return;
     }

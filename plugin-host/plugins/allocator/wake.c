@@ -80,6 +80,7 @@ bk_wake_http(bk_request_t *r, const bk_request_info_t *info, void *data)
 
     char              name[BK_TABLE_POOL_LEN], space[64];
     char              pool[BK_TABLE_POOL_LEN + 64];
+    char              endpoint[BK_TABLE_NAME_LEN];
     bk_buf_t          b;
     bk_err_t          err;
     bk_best_t         best;
@@ -111,6 +112,12 @@ bk_wake_http(bk_request_t *r, const bk_request_info_t *info, void *data)
         goto failed;
     }
 
+    if (!bk_journal_is_ready(a->journal)) {
+        (void) bk_fail(&err, 503, "StoreNotReady", "try again in a moment",
+                       "the store of allocations is not ready here");
+        goto failed;
+    }
+
     if (!bk_text_valid(pool) || h->pool_find(h, bk_str(pool), &found) != 0) {
         (void) bk_fail(&err, 404, "PoolNotFound",
                        "bkctl pools lists them", "there is no pool %s",
@@ -139,8 +146,8 @@ bk_wake_http(bk_request_t *r, const bk_request_info_t *info, void *data)
     }
 
     b = (bk_buf_t) { NULL, 0, 0 };
-    bk_str_copy(name, sizeof(name), h->gateway_endpoint(h));
-    bk_buf_str(&b, "endpoint", name);
+    (void) bk_answer_gateway(a, pool, BK_STR(""), endpoint);
+    bk_buf_str(&b, "endpoint", endpoint);
     bk_buf_str(&b, "poolName", pool);
     bk_buf_str(&b, "workerName", best.name);
     bk_buf_add(&b, ",\"ready\":", 9);

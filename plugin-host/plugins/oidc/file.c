@@ -1,11 +1,7 @@
-/* oidc.yaml: its schema, and files that it names.  See file.h. */
+/* oidc.yaml: its schema.  See file.h. */
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "file_int.h"
 #include "jwt.h"
@@ -199,46 +195,4 @@ oidc_file_free(oidc_file_t *f)
     }
 
     memset(f, 0, sizeof(oidc_file_t));
-}
-
-
-char *
-oidc_slurp(const char *path, size_t max, size_t *len)
-{
-    int          fd, saved;
-    char        *buf;
-    ssize_t      n;
-    struct stat  st;
-
-    /* never waits: neither for a pipe's writer nor for a terminal */
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd == -1) {
-        return NULL;
-    }
-
-    if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode)) {
-        close(fd);
-        errno = EINVAL;
-        return NULL;
-    }
-
-    buf = malloc(max + 2);
-    if (buf == NULL) {
-        abort();
-    }
-
-    n = read(fd, buf, max + 1);
-    saved = errno;
-    close(fd);
-
-    if (n < 0 || (size_t) n > max) {
-        free(buf);
-        errno = n < 0 ? saved : EFBIG;
-        return NULL;
-    }
-
-    buf[n] = '\0';
-    *len = (size_t) n;
-
-    return buf;
 }

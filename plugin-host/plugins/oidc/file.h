@@ -96,7 +96,4 @@ void oidc_file_free(oidc_file_t *f);
  */
 const char *oidc_url_bad(const char *url, int insecure, int query);
 
-/* At most max bytes of a small local file, to be freed; NULL: errno. */
-char *oidc_slurp(const char *path, size_t max, size_t *len);
-
 #endif /* BK_OIDC_FILE_H_INCLUDED */

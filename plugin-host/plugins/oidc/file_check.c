@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "bk_duration.h"
+#include "bk_slurp.h"
 #include "file_int.h"
 #include "jwt.h"
 
@@ -323,7 +324,7 @@ oidc_check_ca(oidc_file_t *f, const char *at, const char *path,
         return bk_yaml_err(f->yaml, err, at, "must be an absolute path");
     }
 
-    pem = oidc_slurp(path, OIDC_JWKS_MAX, &len);
+    pem = bk_slurp(path, OIDC_JWKS_MAX, &len);
 
     if (pem == NULL) {
         return bk_yaml_err(f->yaml, err, at, "%.200s: %s", path,

@@ -29,7 +29,7 @@ struct oidc_wait_s {
 
 
 static void oidc_issuer_get(oidc_issuer_t *i, const char *url,
-    oidc_fetch_pt done);
+    bk_fetch_pt done);
 static void oidc_issuer_document(void *data, long status, const char *body,
     size_t len, const char *error);
 static void oidc_issuer_set(void *data, long status, const char *body,
@@ -72,7 +72,7 @@ oidc_issuer_free(oidc_issuer_t **ip)
     oidc_issuer_t  *i = *ip;
 
     *ip = NULL;
-    oidc_fetch_cancel(&i->fetch);
+    bk_fetch_cancel(&i->fetch);
     oidc_cache_forget(i->oidc->cache, i);
     oidc_given_up(i->oidc, &err);
 
@@ -154,17 +154,18 @@ oidc_issuer_fetch(oidc_issuer_t *i)
 
 
 static void
-oidc_issuer_get(oidc_issuer_t *i, const char *url, oidc_fetch_pt done)
+oidc_issuer_get(oidc_issuer_t *i, const char *url, bk_fetch_pt done)
 {
-    oidc_fetch_req_t  req;
+    bk_fetch_req_t  req;
 
     memset(&req, 0, sizeof(req));
     req.url = url;
     req.ca_file = i->conf->ca_file;
+    req.limit = OIDC_JWKS_MAX;
     req.insecure = i->oidc->insecure;
     req.timeout_ms = OIDC_FETCH_MS;
 
-    i->fetch = oidc_fetch(i->oidc->fetcher, &req, done, i);
+    i->fetch = bk_fetch(i->oidc->fetcher, &req, done, i);
 }
 
 

@@ -43,6 +43,7 @@ static int oidc_create(const bk_host_t *host, void **ctx, bk_err_t *err);
 static int oidc_configure(void *ctx, const char *key, const char *value,
     bk_err_t *err);
 static int oidc_check(void *ctx, bk_err_t *err);
+static int oidc_first(oidc_t *o, oidc_file_t *f, bk_err_t *err);
 static int oidc_start(void *ctx, bk_err_t *err);
 static void oidc_stop(void *ctx);
 static void oidc_destroy(void *ctx);
@@ -62,6 +63,8 @@ static const bk_option_t  oidc_options[] = {
       "verified tokens that are remembered until they expire; 0: none" },
     { "insecureLoopback", BK_OPTION_BOOL, "false",
       "http is fine for loopback addresses: for trying it out" },
+    { "optional", BK_OPTION_BOOL, "false",
+      "there may be no file at first: then nobody is known until there is" },
     { NULL, 0, NULL, NULL }
 };
 
@@ -120,6 +123,11 @@ oidc_configure(void *ctx, const char *key, const char *value, bk_err_t *err)
         return 0;
     }
 
+    if (strcmp(key, "optional") == 0) {
+        o->optional = strcmp(value, "true") == 0;
+        return 0;
+    }
+
     if (strcmp(key, "tokenCache") == 0) {
         o->cache_max = strtoul(value, &end, 10);
 
@@ -152,13 +160,28 @@ oidc_check(void *ctx, bk_err_t *err)
                           "\"file\" must be an absolute path");
     }
 
-    if (oidc_file_read(&f, o->path, o->insecure, err) != 0) {
+    if (oidc_first(o, &f, err) != 0) {
         return -1;
     }
 
     oidc_file_free(&f);
 
     return 0;
+}
+
+
+/* The file as it is at first, or one that says nothing. */
+
+static int
+oidc_first(oidc_t *o, oidc_file_t *f, bk_err_t *err)
+{
+    struct stat  st;
+
+    if (o->optional && stat(o->path, &st) != 0 && errno == ENOENT) {
+        return oidc_file_parse(f, o->path, "{}", 2, o->insecure, err);
+    }
+
+    return oidc_file_read(f, o->path, o->insecure, err);
 }
 
 
@@ -176,17 +199,15 @@ oidc_start(void *ctx, bk_err_t *err)
     o->look->settle = o->host->timer_new(o->host, oidc_settled, o);
     o->look->timer = o->host->timer_new(o->host, oidc_looked, o);
     o->cache = oidc_cache_new(o->cache_max, OIDC_CACHE_BYTES);
-    o->fetcher = oidc_fetcher_new(o->host);
+    o->fetcher = bk_fetcher_new(o->host);
 
-    (void) stat(o->path, &o->look->seen);
+    o->look->missing = stat(o->path, &o->look->seen) != 0;
 
-    if (o->fetcher == NULL
-        || oidc_file_read(&f, o->path, o->insecure, err) != 0)
-    {
+    if (o->fetcher == NULL || oidc_first(o, &f, err) != 0) {
         o->host->watch_free(&o->look->watch);
         o->host->timer_free(&o->look->settle);
         o->host->timer_free(&o->look->timer);
-        oidc_fetcher_free(&o->fetcher);
+        bk_fetcher_free(&o->fetcher);
         oidc_cache_free(&o->cache);
         close(o->look->fd);
         o->look->fd = -1;
@@ -221,7 +242,7 @@ oidc_stop(void *ctx)
         oidc_issuer_free(&i);
     }
 
-    oidc_fetcher_free(&o->fetcher);
+    bk_fetcher_free(&o->fetcher);
     o->host->stopped(o->host);
 }
 

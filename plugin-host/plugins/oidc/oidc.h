@@ -7,9 +7,9 @@
 #ifndef BK_OIDC_H_INCLUDED
 #define BK_OIDC_H_INCLUDED
 
+#include "bk_fetch.h"
 #include "cache.h"
 #include "claims.h"
-#include "fetch.h"
 
 
 #define OIDC_WAIT_MS     UINT64_C(5000)     /* of a caller, for keys */
@@ -45,7 +45,7 @@ struct oidc_issuer_s {
     uint64_t             kid_ms;        /* fetched for an unknown key id */
     unsigned             failures;      /* in a row */
     char                 error[256];    /* of the last failure */
-    oidc_fetch_t        *fetch;
+    bk_fetch_t          *fetch;
     bk_timer_t          *refresh;
     bk_timer_t          *work;
     oidc_wait_t         *first;         /* callers that wait, by deadline */
@@ -61,10 +61,11 @@ struct oidc_s {
     const bk_host_t     *host;
     char                *path;
     int                  insecure;
+    int                  optional;      /* its file */
     int                  stopping;
     size_t               cache_max;
     oidc_file_t          file;
-    oidc_fetcher_t      *fetcher;
+    bk_fetcher_t        *fetcher;
     oidc_cache_t        *cache;
     oidc_issuer_t       *issuers;
     oidc_call_t         *calls;         /* reviews under way */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bk_slurp.h"
 #include "oidc.h"
 
 
@@ -19,7 +20,7 @@
 struct oidc_call_s {
     oidc_t        *oidc;
     oidc_call_t   *next;
-    oidc_fetch_t  *fetch;
+    bk_fetch_t    *fetch;
     bk_query_t    *q;
     uint64_t       exp_ms;
     uint8_t        hash[32];
@@ -107,9 +108,9 @@ oidc_review(oidc_t *o, bk_query_t *q, const oidc_jwt_t *jwt,
 static int
 oidc_review_ask(oidc_call_t *call, bk_err_t *err)
 {
-    char                *bearer, *url;
+    char                *bearer, *url, *body;
     const char          *server;
-    oidc_fetch_req_t     req;
+    bk_fetch_req_t       req;
     oidc_review_conf_t  *c = call->oidc->file.doc->review;
 
     bearer = oidc_review_bearer(c, err);
@@ -127,21 +128,25 @@ oidc_review_ask(oidc_call_t *call, bk_err_t *err)
         abort();
     }
 
+    body = oidc_review_body(c, (bk_str_t) { call->token, call->len });
+
     memset(&req, 0, sizeof(req));
     req.url = url;
     req.ca_file = c->ca_file;
     req.bearer = bearer;
-    req.post = oidc_review_body(c, (bk_str_t) { call->token, call->len });
+    req.body = body;
+    req.body_len = strlen(body);
+    req.limit = OIDC_JWKS_MAX;
     req.insecure = call->oidc->insecure;
     req.timeout_ms = OIDC_REVIEW_MS;
 
-    call->fetch = oidc_fetch(call->oidc->fetcher, &req, oidc_review_done,
-                             call);
+    call->fetch = bk_fetch(call->oidc->fetcher, &req, oidc_review_done,
+                           call);
 
     explicit_bzero(bearer, strlen(bearer));
     free(bearer);
-    explicit_bzero((char *) req.post, strlen(req.post));
-    free((char *) req.post);
+    explicit_bzero(body, strlen(body));
+    free(body);
     free(url);
 
     return 0;
@@ -157,7 +162,7 @@ oidc_review_bearer(const oidc_review_conf_t *c, bk_err_t *err)
     char     what[320];
     size_t   len;
 
-    bearer = oidc_slurp(c->token_file, OIDC_BEARER_MAX, &len);
+    bearer = bk_slurp(c->token_file, OIDC_BEARER_MAX, &len);
 
     if (bearer == NULL) {
         snprintf(what, sizeof(what), "our own token %.200s: %s",
@@ -307,7 +312,7 @@ oidc_call_free(oidc_call_t *call)
 
     *at = call->next;
     call->oidc->ncalls--;
-    oidc_fetch_cancel(&call->fetch);
+    bk_fetch_cancel(&call->fetch);
     explicit_bzero(call->token, call->len);
     free(call);
 }

@@ -119,6 +119,10 @@ bk_worker_probed(void *data, const char *error)
                    w->name);
             bk_worker_put(w, BK_WORKER_READY, "");
             (void) bk_keep_prune(w);
+
+            /* idle from here on, if nobody has it */
+            w->idling = 0;
+            bk_worker_used(w);
         }
 
         h->timer_set(w->tick, w->p->probe_ms);
@@ -262,7 +266,9 @@ bk_worker_idle(void *data)
         return;
     }
 
-    if (bk_keep_needed(w)) {
+    /* one that was woken, or is to prune its cache, is no use before it is
+     * ready; startTimeout ends one that never is */
+    if (bk_keep_needed(w) || (w->wanted && w->phase == BK_PHASE_START)) {
         w->idling = 1;
         h->timer_set(w->idle, w->p->idle_ms);
         return;

@@ -161,6 +161,7 @@ ngx_stream_buildkit_change_ended(ngx_stream_session_t *s,
 /*
  * A worker that only has a new slot in the table is the same one; while it
  * is starting anew, or is not there for a moment, nobody else has its place.
+ * How its allocation has ended is written after that, and says why.
  */
 
 static ngx_uint_t
@@ -184,6 +185,10 @@ ngx_stream_buildkit_change_moved(ngx_stream_buildkit_ctx_t *ctx,
         || ngx_memcmp(w->name, ctx->worker.data, w->name_len) != 0)
     {
         return 1;
+    }
+
+    if (w->state != BK_WORKER_READY && w->state != BK_WORKER_DRAINING) {
+        return 0;
     }
 
     switch (w->family) {

@@ -67,7 +67,9 @@ ngx_stream_buildkit_check_servers(ngx_conf_t *cf)
 
         sslcf = cscfp[i]->ctx->srv_conf[ngx_stream_ssl_module.ctx_index];
 
-        if (ngx_stream_buildkit_verify_init(cf, bscf, sslcf) != NGX_OK) {
+        if (ngx_stream_buildkit_verify_init(cf, bscf, sslcf) != NGX_OK
+            || ngx_stream_buildkit_names_init(cf, cscfp[i]) != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
@@ -229,7 +231,10 @@ static ngx_int_t
 ngx_stream_buildkit_check_proxy(ngx_conf_t *cf,
     ngx_stream_core_srv_conf_t *cscf)
 {
-    ngx_flag_t  *ssl, *verify, *reuse;
+    ngx_flag_t                      *ssl, *verify, *reuse;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
+
+    bscf = cscf->ctx->srv_conf[ngx_stream_buildkit_module.ctx_index];
 
     ssl = ngx_stream_buildkit_check_value(cscf, "proxy_ssl",
                                           ngx_conf_set_flag_slot);
@@ -250,13 +255,31 @@ ngx_stream_buildkit_check_proxy(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
+    if (bscf->worker_ca && verify && *verify) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit_worker_ca\" is for workers whose names "
+                      "cannot be verified, and \"proxy_ssl_verify on\" "
+                      "verifies them: use one of them, server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
+    if (bscf->worker_ca && (ssl == NULL || !*ssl)) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"buildkit_worker_ca\" needs \"proxy_ssl on\": "
+                      "nothing of a worker can be verified otherwise, "
+                      "server in %s:%ui",
+                      cscf->file_name, cscf->line);
+        return NGX_ERROR;
+    }
+
     if (ssl && !*ssl) {
         ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                       "\"proxy_ssl\" is off: builds and their secrets go to "
                       "workers in the clear, server in %s:%ui",
                       cscf->file_name, cscf->line);
 
-    } else if (verify && !*verify) {
+    } else if (verify && !*verify && bscf->worker_ca == NULL) {
         ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                       "\"proxy_ssl_verify\" is off: anybody at a worker's "
                       "address is taken for the worker, server in %s:%ui",

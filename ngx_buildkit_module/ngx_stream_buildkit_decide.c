@@ -11,6 +11,8 @@
 
 #include "ngx_stream_buildkit_module.h"
 
+#include "bk_lookup.h"
+
 
 /* for a client that waited no longer than this it is not worth mentioning */
 #define NGX_STREAM_BUILDKIT_DECIDE_WAITED  1000
@@ -21,6 +23,8 @@ static ngx_int_t ngx_stream_buildkit_decide_wait(ngx_stream_session_t *s,
     const char *fmt, ...);
 static u_char *ngx_stream_buildkit_decide_waited(u_char *buf, u_char *last,
     ngx_stream_buildkit_ctx_t *ctx);
+static ngx_int_t ngx_stream_buildkit_decide_lookup(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, const char *what);
 static ngx_int_t ngx_stream_buildkit_decide_cut(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 static ngx_int_t ngx_stream_buildkit_decide_ended(ngx_stream_session_t *s,
@@ -103,6 +107,12 @@ ngx_stream_buildkit_decide(ngx_stream_session_t *s,
     case BK_ALLOC_STARTING:
     case BK_ALLOC_READY:
         rc = ngx_stream_buildkit_decide_cut(s, ctx);
+
+        if (rc == NGX_OK && ctx->ask && alloc->state == BK_ALLOC_STARTING) {
+            rc = ngx_stream_buildkit_decide_lookup(s, ctx,
+                                                   "may have no worker any "
+                                                   "more");
+        }
 
         if (rc != NGX_OK) {
             return rc;
@@ -277,6 +287,14 @@ ngx_stream_buildkit_decide_missing(ngx_stream_session_t *s,
         return rc;
     }
 
+    if (missing == NGX_DECLINED && ctx->ask) {
+        rc = ngx_stream_buildkit_decide_lookup(s, ctx, "is not known here");
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
     switch (missing) {
 
     case NGX_DECLINED:
@@ -302,6 +320,59 @@ ngx_stream_buildkit_decide_missing(ngx_stream_session_t *s,
 }
 
 
+/*
+ * The controller knows more than the table.  NGX_OK: not any more: it was
+ * asked, and the table has what it said.
+ */
+
+static ngx_int_t
+ngx_stream_buildkit_decide_lookup(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, const char *what)
+{
+    switch (ctx->verdict) {
+
+    case BK_LOOKUP_KNOWN:
+        return NGX_OK;
+
+    case BK_LOOKUP_UNKNOWN:
+        return ngx_stream_buildkit_refuse(s, ctx, BK_REFUSED_UNKNOWN,
+                   "allocation %*s is not known to the controller: it ended, "
+                   "or is of another one; run bkctl allocate",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
+
+    case BK_LOOKUP_POOL:
+        return ngx_stream_buildkit_refuse(s, ctx, BK_REFUSED_POOL,
+                   "allocation %*s is of pool %V, which is not served at this "
+                   "address; connect to the address that bkctl allocate "
+                   "printed",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->said);
+
+    case BK_LOOKUP_TROUBLE:
+        return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_LOOKUP,
+                   "try again",
+                   "allocation %*s %s, and the controller cannot be asked: %V",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, what,
+                   &ctx->said);
+
+    default:
+
+        if (ctx->looking) {
+
+            /* it is worth waiting for the answer */
+
+            ctx->waits = BK_REFUSED_LOOKUP;
+            ctx->peeking = 1;
+            return NGX_AGAIN;
+        }
+
+        return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_LOOKUP,
+                   "try again",
+                   "allocation %*s %s, and nobody has answered who would know",
+                   (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, what);
+    }
+}
+
+
 /* the table sees no reason why not, but nobody answers at its address */
 
 ngx_int_t
@@ -313,6 +384,18 @@ ngx_stream_buildkit_decide_trouble(ngx_stream_session_t *s,
                "worker %V (%V) of allocation %*s cannot be reached: %V",
                &ctx->worker, &ctx->addr,
                (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id, &ctx->trouble);
+}
+
+
+ngx_int_t
+ngx_stream_buildkit_decide_names(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    return ngx_stream_buildkit_decide_wait(s, ctx, BK_REFUSED_TABLE,
+               "try again in a few seconds",
+               "gateway is starting: it does not know yet which names there "
+               "are (allocation %*s)",
+               (size_t) NGX_STREAM_BUILDKIT_ID_LEN, ctx->id);
 }
 
 

@@ -71,9 +71,9 @@ ngx_stream_buildkit_filter(ngx_stream_session_t *s, ngx_chain_t *chain,
         return NGX_ERROR;
     }
 
-    if (ctx->live == NULL) {
+    if (ctx->live == NULL || ctx->unverified) {
 
-        /* there was no memory for it */
+        /* there was no memory for it; upstream.c has said what it is */
 
         return NGX_ERROR;
     }

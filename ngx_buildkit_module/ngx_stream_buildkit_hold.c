@@ -33,6 +33,8 @@ static void ngx_stream_buildkit_hold_resume(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 static ngx_stream_buildkit_hold_e ngx_stream_buildkit_hold_kind(
     ngx_uint_t why);
+static ngx_msec_t ngx_stream_buildkit_hold_since(
+    ngx_stream_buildkit_hold_t *h, ngx_stream_buildkit_hold_e limit);
 
 
 ngx_int_t
@@ -154,14 +156,8 @@ ngx_stream_buildkit_hold_park(ngx_stream_session_t *s,
 
     if (limit != h->limit) {
 
-        /*
-         * buildkit_wait is for all the time that a client is held; the other
-         * two are for trouble that may begin at any time.
-         */
-
+        h->since = ngx_stream_buildkit_hold_since(h, limit);
         h->limit = limit;
-        h->since = (limit == ngx_stream_buildkit_hold_wait_e)
-                   ? h->start : ngx_current_msec;
 
         h->backoff = 0;
         h->tries = 0;
@@ -400,6 +396,8 @@ ngx_stream_buildkit_hold_done(ngx_stream_buildkit_ctx_t *ctx)
 {
     ngx_stream_buildkit_hold_t  *h;
 
+    ngx_stream_buildkit_lookup_done(ctx);
+
     h = ctx->hold;
 
     if (h == NULL) {
@@ -447,6 +445,9 @@ ngx_stream_buildkit_hold_limit(ngx_stream_session_t *s, ngx_uint_t why)
     case ngx_stream_buildkit_hold_wait_e:
         return bscf->wait;
 
+    case ngx_stream_buildkit_hold_lookup_e:
+        return bscf->lookup_wait;
+
     case ngx_stream_buildkit_hold_retry_e:
         return bscf->retry;
 
@@ -469,10 +470,55 @@ ngx_stream_buildkit_hold_kind(ngx_uint_t why)
     case BK_REFUSED_STARTING:
         return ngx_stream_buildkit_hold_wait_e;
 
+    case BK_REFUSED_LOOKUP:
+        return ngx_stream_buildkit_hold_lookup_e;
+
     case BK_REFUSED_WORKER:
         return ngx_stream_buildkit_hold_retry_e;
 
     default:
         return ngx_stream_buildkit_hold_none_e;
+    }
+}
+
+
+/*
+ * buildkit_wait is for all the time that a client is held; the others are for
+ * trouble that may begin at any time.  That somebody is asked whether the
+ * allocation still has that worker is no end of the trouble with it.
+ */
+
+static ngx_msec_t
+ngx_stream_buildkit_hold_since(ngx_stream_buildkit_hold_t *h,
+    ngx_stream_buildkit_hold_e limit)
+{
+    ngx_msec_t  failing;
+
+    failing = h->failing;
+    h->failing = 0;
+
+    switch (limit) {
+
+    case ngx_stream_buildkit_hold_wait_e:
+        return h->start;
+
+    case ngx_stream_buildkit_hold_lookup_e:
+
+        if (h->limit == ngx_stream_buildkit_hold_retry_e) {
+            h->failing = ngx_max(h->since, 1);
+        }
+
+        return ngx_current_msec;
+
+    case ngx_stream_buildkit_hold_retry_e:
+
+        if (h->limit == ngx_stream_buildkit_hold_lookup_e && failing) {
+            return failing;
+        }
+
+        return ngx_current_msec;
+
+    default:
+        return ngx_current_msec;
     }
 }

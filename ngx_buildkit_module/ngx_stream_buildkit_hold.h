@@ -16,6 +16,7 @@ typedef enum {
     ngx_stream_buildkit_hold_none_e = 0,
     ngx_stream_buildkit_hold_grace_e,
     ngx_stream_buildkit_hold_wait_e,
+    ngx_stream_buildkit_hold_lookup_e,
     ngx_stream_buildkit_hold_retry_e
 } ngx_stream_buildkit_hold_e;
 
@@ -24,6 +25,7 @@ struct ngx_stream_buildkit_hold_s {
     ngx_event_t                    timer;   /* whatever is due first */
     ngx_msec_t                     start;
     ngx_msec_t                     since;   /* the limit counts from */
+    ngx_msec_t                     failing; /* that of retry, amid lookup */
     ngx_msec_t                     again;   /* backoff: the next try */
     ngx_uint_t                     tries;   /* of the worker, in vain */
     ngx_stream_buildkit_hold_e     limit;
@@ -61,7 +63,14 @@ ngx_int_t ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
 void ngx_stream_buildkit_hold_end(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx, ngx_int_t rc);
 
-/* hold_client.c: what the client does meanwhile */
+/*
+ * hold_client.c: a request that will not wait is told what there is to wait
+ * for.  NGX_OK: it is held; NGX_ERROR: the client is gone; NGX_DONE: it is not
+ * held any more, and the session need not even be there.
+ */
+ngx_int_t ngx_stream_buildkit_hold_looked(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+/* what the client does meanwhile */
 void ngx_stream_buildkit_hold_handler(ngx_event_t *ev);
 /* SETTINGS, as far as they go; NGX_ERROR: the client is gone */
 ngx_int_t ngx_stream_buildkit_hold_settings(ngx_stream_session_t *s,

@@ -24,8 +24,6 @@ static ngx_int_t ngx_stream_buildkit_hold_parse(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 static ngx_int_t ngx_stream_buildkit_hold_request(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
-static ngx_int_t ngx_stream_buildkit_hold_looked(ngx_stream_session_t *s,
-    ngx_stream_buildkit_ctx_t *ctx);
 static ngx_int_t ngx_stream_buildkit_hold_write(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 
@@ -74,7 +72,7 @@ ngx_stream_buildkit_hold_handler(ngx_event_t *ev)
 
     if (c->close) {
 
-        /* worker_shutdown_timeout; nothing can be said any more */
+        /* nginx is out of time; nothing can be said any more */
 
         ngx_stream_buildkit_hold_end(s, ctx, NGX_STREAM_SERVICE_UNAVAILABLE);
         return;
@@ -302,9 +300,7 @@ ngx_stream_buildkit_hold_request(ngx_stream_session_t *s,
 }
 
 
-/* a request that will not wait: it is told what there is to wait for */
-
-static ngx_int_t
+ngx_int_t
 ngx_stream_buildkit_hold_looked(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {

@@ -1,7 +1,8 @@
 
 /*
  * What wakes clients that are held: a change of their entry in the table, or
- * of its worker, and the end of this process.
+ * of its worker, other names (names.c), what was said about it (lookup.c), and
+ * the end of this process.
  *
  * Called with each tick.  Where nothing changed this costs nothing, else one
  * or two loads for each that is held; thousands that wait for one thing are
@@ -16,7 +17,11 @@
 #define NGX_STREAM_BUILDKIT_HOLD_SLICE  100
 
 
+static void ngx_stream_buildkit_hold_post(
+    ngx_stream_buildkit_main_conf_t *bmcf);
 static void ngx_stream_buildkit_hold_waker(ngx_event_t *ev);
+static ngx_int_t ngx_stream_buildkit_hold_peek(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
 
 
 void
@@ -40,9 +45,10 @@ ngx_stream_buildkit_hold_tick(ngx_stream_buildkit_main_conf_t *bmcf,
         /* a look is not there to be routed */
 
         if (!bmcf->ending
-            && (ctx->hold->look
-                || ngx_stream_buildkit_zone_same(bmcf->zone, &ctx->mark)
-                   == NGX_OK))
+            && ((ctx->hold->look && !ctx->peeking)
+                || (!(changed & NGX_STREAM_BUILDKIT_NAMES)
+                    && ngx_stream_buildkit_zone_same(bmcf->zone, &ctx->mark)
+                       == NGX_OK)))
         {
             continue;
         }
@@ -51,13 +57,37 @@ ngx_stream_buildkit_hold_tick(ngx_stream_buildkit_main_conf_t *bmcf,
         ngx_queue_insert_tail(&bmcf->waking, q);
     }
 
-    if (!ngx_queue_empty(&bmcf->waking) && !bmcf->waker.posted) {
-        bmcf->waker.handler = ngx_stream_buildkit_hold_waker;
-        bmcf->waker.data = bmcf;
-        bmcf->waker.log = bmcf->tick.log;
+    ngx_stream_buildkit_hold_post(bmcf);
+}
 
-        ngx_post_event(&bmcf->waker, &ngx_posted_events);
+
+void
+ngx_stream_buildkit_hold_wake(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    if (ctx->hold == NULL || !ctx->hold->parked) {
+        return;
     }
+
+    ngx_queue_remove(&ctx->queue);
+    ngx_queue_insert_tail(&bmcf->waking, &ctx->queue);
+
+    ngx_stream_buildkit_hold_post(bmcf);
+}
+
+
+static void
+ngx_stream_buildkit_hold_post(ngx_stream_buildkit_main_conf_t *bmcf)
+{
+    if (ngx_queue_empty(&bmcf->waking) || bmcf->waker.posted) {
+        return;
+    }
+
+    bmcf->waker.handler = ngx_stream_buildkit_hold_waker;
+    bmcf->waker.data = bmcf;
+    bmcf->waker.log = bmcf->tick.log;
+
+    ngx_post_event(&bmcf->waker, &ngx_posted_events);
 }
 
 
@@ -125,8 +155,7 @@ ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
     }
 
     if (h->look) {
-        ngx_stream_buildkit_hold_timer(s, ctx);
-        return NGX_AGAIN;
+        return ngx_stream_buildkit_hold_peek(s, ctx);
     }
 
     sockaddr = ctx->sockaddr;
@@ -152,6 +181,35 @@ ngx_stream_buildkit_hold_again(ngx_stream_session_t *s,
     }
 
     ngx_stream_buildkit_hold_end(s, ctx, rc);
+
+    return NGX_DONE;
+}
+
+
+/* a look is there to be told something, once there is something to tell */
+
+static ngx_int_t
+ngx_stream_buildkit_hold_peek(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    if (!ctx->peeking) {
+        ngx_stream_buildkit_hold_timer(s, ctx);
+        return NGX_AGAIN;
+    }
+
+    ctx->peeking = 0;
+
+    rc = ngx_stream_buildkit_hold_looked(s, ctx);
+
+    if (rc == NGX_OK) {
+        return NGX_AGAIN;
+    }
+
+    if (rc == NGX_ERROR) {
+        ngx_stream_buildkit_hold_end(s, ctx, NGX_STREAM_OK);
+    }
 
     return NGX_DONE;
 }

@@ -15,8 +15,6 @@
 
 /* the wall clock may jump: looked at as often as that */
 #define NGX_STREAM_BUILDKIT_LIVE_PERIOD  30000
-/* for the table to say why a worker hung up */
-#define NGX_STREAM_BUILDKIT_LIVE_LOST    1000
 /* sessions that are cut before others get their turn */
 #define NGX_STREAM_BUILDKIT_LIVE_SLICE   100
 /* before an expiry a line is logged, or earlier in a short life */
@@ -244,13 +242,13 @@ ngx_stream_buildkit_live_handler(ngx_event_t *ev)
     if (ctx->live->lost) {
 
         if (ngx_current_msec - ctx->live->lost_at
-            >= NGX_STREAM_BUILDKIT_LIVE_LOST)
+            >= bscf->lost)
         {
             (void) ngx_stream_buildkit_live_lost(s, ctx);
             return;
         }
 
-        next = ngx_min(next, NGX_STREAM_BUILDKIT_LIVE_LOST
+        next = ngx_min(next, bscf->lost
                              - (ngx_current_msec - ctx->live->lost_at));
 
     } else if (ngx_stream_buildkit_live_quiet(s, ctx, &next) != NGX_OK) {

@@ -13,7 +13,9 @@
 
 
 static ngx_int_t ngx_stream_buildkit_init(ngx_conf_t *cf);
+static ngx_int_t ngx_stream_buildkit_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_stream_buildkit_init_process(ngx_cycle_t *cycle);
+static void ngx_stream_buildkit_exit_process(ngx_cycle_t *cycle);
 static void *ngx_stream_buildkit_create_main_conf(ngx_conf_t *cf);
 static char *ngx_stream_buildkit_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_stream_buildkit_create_srv_conf(ngx_conf_t *cf);
@@ -46,6 +48,13 @@ static ngx_command_t  ngx_stream_buildkit_commands[] = {
       offsetof(ngx_stream_buildkit_main_conf_t, check),
       &ngx_stream_buildkit_check_post },
 
+    { ngx_string("buildkit_shutdown_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_main_conf_t, shutdown_timeout),
+      NULL },
+
     { ngx_string("buildkit"),
       NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -63,6 +72,20 @@ static ngx_command_t  ngx_stream_buildkit_commands[] = {
     { ngx_string("buildkit_pool"),
       NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
       ngx_stream_buildkit_pool,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("buildkit_names"),
+      NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_stream_buildkit_names,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("buildkit_worker_ca"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_stream_buildkit_worker_ca,
       NGX_STREAM_SRV_CONF_OFFSET,
       0,
       NULL },
@@ -88,6 +111,20 @@ static ngx_command_t  ngx_stream_buildkit_commands[] = {
       offsetof(ngx_stream_buildkit_srv_conf_t, grace),
       NULL },
 
+    { ngx_string("buildkit_lookup"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_stream_buildkit_path,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_main_conf_t, socket),
+      NULL },
+
+    { ngx_string("buildkit_lookup_wait"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, lookup_wait),
+      NULL },
+
     { ngx_string("buildkit_retry"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
@@ -100,6 +137,13 @@ static ngx_command_t  ngx_stream_buildkit_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_stream_buildkit_srv_conf_t, silence),
+      NULL },
+
+    { ngx_string("buildkit_lost"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_buildkit_srv_conf_t, lost),
       NULL },
 
     { ngx_string("buildkit_header_timeout"),
@@ -159,11 +203,11 @@ ngx_module_t  ngx_stream_buildkit_module = {
     ngx_stream_buildkit_commands,          /* module directives */
     NGX_STREAM_MODULE,                     /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_stream_buildkit_init_module,       /* init module */
     ngx_stream_buildkit_init_process,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    NULL,                                  /* exit process */
+    ngx_stream_buildkit_exit_process,      /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -183,6 +227,14 @@ ngx_stream_buildkit_init(ngx_conf_t *cf)
         bmcf->zone = ngx_stream_buildkit_zone_create(cf, &bmcf->table,
                                                      bmcf->check);
         if (bmcf->zone == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (bmcf->socket.len) {
+        bmcf->lookup = ngx_stream_buildkit_lookup_create(cf, &bmcf->socket,
+                                                         bmcf);
+        if (bmcf->lookup == NULL) {
             return NGX_ERROR;
         }
     }
@@ -216,6 +268,22 @@ ngx_stream_buildkit_init(ngx_conf_t *cf)
 
 
 static ngx_int_t
+ngx_stream_buildkit_init_module(ngx_cycle_t *cycle)
+{
+    ngx_stream_buildkit_main_conf_t  *bmcf;
+
+    bmcf = ngx_stream_cycle_get_module_main_conf(cycle,
+                                                 ngx_stream_buildkit_module);
+
+    if (bmcf) {
+        ngx_stream_buildkit_quit_init(bmcf, cycle->log);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_stream_buildkit_init_process(ngx_cycle_t *cycle)
 {
     ngx_stream_buildkit_main_conf_t  *bmcf;
@@ -234,10 +302,34 @@ ngx_stream_buildkit_init_process(ngx_cycle_t *cycle)
         ngx_stream_buildkit_zone_start(bmcf->zone, cycle->log);
         ngx_stream_buildkit_limit_start(bmcf->limit, cycle->log);
         ngx_stream_buildkit_report_start(bmcf, cycle);
+        ngx_stream_buildkit_names_start(bmcf, cycle->log);
+        ngx_stream_buildkit_quit_start(bmcf);
         ngx_stream_buildkit_tick_start(bmcf, cycle);
+
+        if (bmcf->lookup) {
+            ngx_stream_buildkit_lookup_start(bmcf->lookup, cycle->log);
+        }
     }
 
     return NGX_OK;
+}
+
+
+static void
+ngx_stream_buildkit_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_stream_buildkit_main_conf_t  *bmcf;
+
+    bmcf = ngx_stream_cycle_get_module_main_conf(cycle,
+                                                 ngx_stream_buildkit_module);
+
+    if (bmcf && bmcf->zone) {
+        ngx_stream_buildkit_quit_exit(bmcf);
+    }
+
+    if (bmcf && bmcf->lookup) {
+        ngx_stream_buildkit_lookup_exit(bmcf->lookup);
+    }
 }
 
 
@@ -256,10 +348,17 @@ ngx_stream_buildkit_create_main_conf(ngx_conf_t *cf)
      *
      *     bmcf->table = { 0, NULL };
      *     bmcf->zone = NULL;
+     *     bmcf->names = NULL;
      *     bmcf->balancers = 0;
+     *     bmcf->number = 0;
      */
 
     bmcf->check = NGX_CONF_UNSET_MSEC;
+    bmcf->shutdown_timeout = NGX_CONF_UNSET_MSEC;
+
+    if (ngx_stream_buildkit_quit_create(cf, bmcf) != NGX_OK) {
+        return NULL;
+    }
 
     if (ngx_stream_buildkit_digest_init(cf, bmcf) != NGX_OK) {
         return NULL;
@@ -285,6 +384,7 @@ ngx_stream_buildkit_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_stream_buildkit_main_conf_t  *bmcf = conf;
 
     ngx_conf_init_msec_value(bmcf->check, 100);
+    ngx_conf_init_msec_value(bmcf->shutdown_timeout, 0);
 
     return NGX_CONF_OK;
 }
@@ -304,6 +404,7 @@ ngx_stream_buildkit_create_srv_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     bscf->pools = NULL;
+     *     bscf->names = NULL;
      *     bscf->verify = 0;
      *     bscf->chains = NULL;
      */
@@ -311,13 +412,16 @@ ngx_stream_buildkit_create_srv_conf(ngx_conf_t *cf)
     bscf->enable = NGX_CONF_UNSET;
     bscf->wait = NGX_CONF_UNSET_MSEC;
     bscf->grace = NGX_CONF_UNSET_MSEC;
+    bscf->lookup_wait = NGX_CONF_UNSET_MSEC;
     bscf->retry = NGX_CONF_UNSET_MSEC;
     bscf->silence = NGX_CONF_UNSET_MSEC;
+    bscf->lost = NGX_CONF_UNSET_MSEC;
     bscf->header_timeout = NGX_CONF_UNSET_MSEC;
     bscf->peer_timeout = NGX_CONF_UNSET_MSEC;
     bscf->max_connections = NGX_CONF_UNSET;
     bscf->max_held = NGX_CONF_UNSET;
     bscf->max_handshakes = NGX_CONF_UNSET;
+    bscf->worker_ca = NGX_CONF_UNSET_PTR;
 
     return bscf;
 }
@@ -332,14 +436,17 @@ ngx_stream_buildkit_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->enable, prev->enable, 0);
     ngx_conf_merge_msec_value(conf->wait, prev->wait, 300000);
     ngx_conf_merge_msec_value(conf->grace, prev->grace, 2000);
+    ngx_conf_merge_msec_value(conf->lookup_wait, prev->lookup_wait, 30000);
     ngx_conf_merge_msec_value(conf->retry, prev->retry, 20000);
     ngx_conf_merge_msec_value(conf->silence, prev->silence, 60000);
+    ngx_conf_merge_msec_value(conf->lost, prev->lost, 1000);
     ngx_conf_merge_msec_value(conf->header_timeout, prev->header_timeout,
                               60000);
     ngx_conf_merge_msec_value(conf->peer_timeout, prev->peer_timeout, 90000);
     ngx_conf_merge_value(conf->max_connections, prev->max_connections, 0);
     ngx_conf_merge_value(conf->max_held, prev->max_held, 1000);
     ngx_conf_merge_value(conf->max_handshakes, prev->max_handshakes, 100);
+    ngx_conf_merge_ptr_value(conf->worker_ca, prev->worker_ca, NULL);
 
     conf->main = ngx_stream_conf_get_module_main_conf(cf,
                                                    ngx_stream_buildkit_module);

@@ -16,7 +16,8 @@
  * the worker did not answer (retry.c; trouble.c says why, replay.c keeps what
  * it was told), on to cut.c when the connection must end.
  * tick.c looks every buildkit_check whether anything changed.  report.c
- * writes down all of it.
+ * writes down all of it.  lookup.c asks about what the table does not have.
+ * names.c has the pools' names, names_cert.c their certificates.
  */
 
 
@@ -60,6 +61,10 @@
 /* a refusal's text is shorter than this as it is sent */
 #define NGX_STREAM_BUILDKIT_TEXT_MAX  1000
 
+/* what changed since the last tick */
+#define NGX_STREAM_BUILDKIT_TABLE  1
+#define NGX_STREAM_BUILDKIT_NAMES  2
+
 
 typedef struct ngx_stream_buildkit_zone_s      ngx_stream_buildkit_zone_t;
 typedef struct ngx_stream_buildkit_sessions_s  ngx_stream_buildkit_sessions_t;
@@ -73,20 +78,28 @@ typedef struct ngx_stream_buildkit_limit_s     ngx_stream_buildkit_limit_t;
 typedef struct ngx_stream_buildkit_address_s   ngx_stream_buildkit_address_t;
 typedef struct ngx_stream_buildkit_addresses_s ngx_stream_buildkit_addresses_t;
 typedef struct ngx_stream_buildkit_report_s    ngx_stream_buildkit_report_t;
+typedef struct ngx_stream_buildkit_lookup_s    ngx_stream_buildkit_lookup_t;
+typedef struct ngx_stream_buildkit_ask_s       ngx_stream_buildkit_ask_t;
+typedef struct ngx_stream_buildkit_names_s     ngx_stream_buildkit_names_t;
 
 
 typedef struct {
     ngx_str_t                        table;
     ngx_str_t                        reports;   /* folder; empty: none */
+    ngx_str_t                        socket;    /* of lookup; empty: none */
     ngx_msec_t                       check;
 
     ngx_stream_buildkit_zone_t      *zone;      /* NULL: no buildkit_table */
     ngx_stream_buildkit_limit_t     *limit;
     ngx_stream_buildkit_addresses_t *addresses; /* of clients */
     ngx_stream_buildkit_report_t    *report;    /* never NULL */
+    ngx_stream_buildkit_lookup_t    *lookup;    /* NULL: nobody is asked */
+    ngx_stream_buildkit_names_t     *names;     /* the first; NULL: none */
 
     ngx_event_t                      tick;
-    ngx_uint_t                       ending;    /* tick.c: out of time */
+    ngx_msec_t                       shutdown_timeout;  /* 0: none */
+    ngx_uint_t                       number;    /* quit.c; 0: not in use */
+    ngx_uint_t                       ending;    /* quit.c: out of time */
     ngx_msec_t                       exiting;   /* since when it is seen */
 
     ngx_queue_t                      held;      /* ctx->queue: hold.c */
@@ -113,13 +126,18 @@ typedef struct {
                                           /* of ngx_stream_complex_value_t */
     ngx_msec_t                       wait;
     ngx_msec_t                       grace;
+    ngx_msec_t                       lookup_wait;
     ngx_msec_t                       retry;
     ngx_msec_t                       silence;       /* 0: no such rule */
+    ngx_msec_t                       lost;
     ngx_msec_t                       header_timeout;
     ngx_msec_t                       peer_timeout;  /* 0: as it is */
     ngx_int_t                        max_connections;   /* 0: no limit */
     ngx_int_t                        max_held;          /* 0: no limit */
     ngx_int_t                        max_handshakes;    /* 0: no limit */
+
+    X509_STORE                      *worker_ca; /* NULL: nginx verifies */
+    ngx_stream_buildkit_names_t     *names;     /* NULL: any name will do */
 
     ngx_uint_t                       balancer;  /* an upstream's: buildkit; */
 
@@ -172,6 +190,11 @@ typedef struct {
     ngx_stream_buildkit_reply_t     *reply;     /* of a refused session */
     ngx_stream_buildkit_address_t   *address;   /* limit.c: the client's */
 
+    /* lookup.c: what is asked about it, and the text of the answer */
+    ngx_stream_buildkit_ask_t       *ask;
+    ngx_queue_t                      asking;    /* ask->sessions */
+    ngx_str_t                        said;
+
     /* report.c; both always point to something that can be written */
     bk_report_session_t             *record;
     bk_report_pool_t                *row;
@@ -189,11 +212,15 @@ typedef struct {
     unsigned                         waits:6;   /* BK_REFUSED_* it would get */
     unsigned                         late:1;    /* must not wait any more */
     unsigned                         looking:1; /* wants words: hold_look() */
+    unsigned                         peeking:1; /* the same, once it is known
+                                                   what there is */
+    unsigned                         verdict:3; /* BK_LOOKUP_*, 0: none yet */
     unsigned                         id_set:1;
     unsigned                         queued:1;  /* queue is in a list */
     unsigned                         routed:1;  /* may reach its worker */
     unsigned                         balanced:1;  /* through our balancer */
     unsigned                         session_set:1;
+    unsigned                         unverified:1;  /* the worker: filter.c */
     unsigned                         settings:1;  /* SETTINGS was sent */
     unsigned                         replay:1;  /* c->buffer has all that the
                                                    worker got: replay.c */
@@ -333,6 +360,9 @@ ngx_int_t ngx_stream_buildkit_decide_missing(ngx_stream_session_t *s,
 /* may be dialled, but that went wrong: ctx->trouble */
 ngx_int_t ngx_stream_buildkit_decide_trouble(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
+/* it asks for a name, and nobody has said yet which there are */
+ngx_int_t ngx_stream_buildkit_decide_names(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
 /* "allocation ... was revoked at ...": for a client that was cut */
 u_char *ngx_stream_buildkit_decide_text(u_char *buf, u_char *last,
     ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route,
@@ -359,13 +389,63 @@ void ngx_stream_buildkit_hold_look(ngx_stream_session_t *s,
 /* from takeover() on, after what is in ctx->trouble; does all of it */
 void ngx_stream_buildkit_hold_retry(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
+/* changed: NGX_STREAM_BUILDKIT_TABLE, _NAMES */
 void ngx_stream_buildkit_hold_tick(ngx_stream_buildkit_main_conf_t *bmcf,
     ngx_uint_t changed);
 void ngx_stream_buildkit_hold_done(ngx_stream_buildkit_ctx_t *ctx);
+/* hold_wake.c: it is looked at again soon, where it is held */
+void ngx_stream_buildkit_hold_wake(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_stream_buildkit_ctx_t *ctx);
+
+/*
+ * lookup.c: what plugin-host is asked about, where it is (buildkit_lookup).
+ * ask(): for as long as this session waits; done(): not any more.  Answers set
+ * ctx->verdict and ctx->said and wake the session.
+ */
+ngx_stream_buildkit_lookup_t *ngx_stream_buildkit_lookup_create(
+    ngx_conf_t *cf, ngx_str_t *path, ngx_stream_buildkit_main_conf_t *bmcf);
+void ngx_stream_buildkit_lookup_start(ngx_stream_buildkit_lookup_t *lookup,
+    ngx_log_t *log);
+void ngx_stream_buildkit_lookup_exit(ngx_stream_buildkit_lookup_t *lookup);
+void ngx_stream_buildkit_lookup_ask(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_lookup_done(ngx_stream_buildkit_ctx_t *ctx);
+void ngx_stream_buildkit_lookup_tick(ngx_stream_buildkit_lookup_t *lookup);
+
+/*
+ * names.c: which names lead to which pool, where a server has buildkit_names.
+ * check(): may the allocation be used under the name that its client asked
+ * for?  NGX_OK, NGX_AGAIN: not known yet, or what refusing it returned.
+ */
+char *ngx_stream_buildkit_names(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_stream_buildkit_names_init(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf);
+void ngx_stream_buildkit_names_start(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_log_t *log);
+/* each tick; 1: there are others than before */
+ngx_uint_t ngx_stream_buildkit_names_tick(
+    ngx_stream_buildkit_main_conf_t *bmcf);
+ngx_int_t ngx_stream_buildkit_names_check(ngx_stream_session_t *s,
+    ngx_stream_buildkit_ctx_t *ctx, ngx_stream_buildkit_route_t *route);
 
 /* tick.c: every buildkit_check, for each worker process and cycle */
 void ngx_stream_buildkit_tick_start(ngx_stream_buildkit_main_conf_t *bmcf,
     ngx_cycle_t *cycle);
+
+/*
+ * quit.c: create() with the configuration, init() in the master when it is
+ * going to be used, start() and exit() in each process; tick() says whether
+ * clients must be told now that nginx ends.
+ */
+ngx_int_t ngx_stream_buildkit_quit_create(ngx_conf_t *cf,
+    ngx_stream_buildkit_main_conf_t *bmcf);
+void ngx_stream_buildkit_quit_init(ngx_stream_buildkit_main_conf_t *bmcf,
+    ngx_log_t *log);
+void ngx_stream_buildkit_quit_start(ngx_stream_buildkit_main_conf_t *bmcf);
+void ngx_stream_buildkit_quit_exit(ngx_stream_buildkit_main_conf_t *bmcf);
+ngx_uint_t ngx_stream_buildkit_quit_tick(
+    ngx_stream_buildkit_main_conf_t *bmcf);
 
 /*
  * takeover.c: takes the session away from the stock proxy: the worker's side
@@ -575,6 +655,12 @@ ngx_int_t ngx_stream_buildkit_verify_init(ngx_conf_t *cf,
 ngx_int_t ngx_stream_buildkit_verify_peer(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx);
 
+/* worker_ca.c: workers' chains are verified, names hardly */
+char *ngx_stream_buildkit_worker_ca(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_stream_buildkit_worker_ca_set(ngx_stream_session_t *s,
+    ngx_connection_t *c);
+
 /* chains.c: leaves whose chain was verified before, per SSL_CTX and cycle */
 ngx_stream_buildkit_chains_t *ngx_stream_buildkit_chains_create(
     ngx_conf_t *cf, SSL_CTX *ssl_ctx);
@@ -597,6 +683,9 @@ ngx_int_t ngx_stream_buildkit_zone_find(ngx_stream_buildkit_zone_t *zone,
     const u_char *key, ngx_stream_buildkit_route_t *route);
 /* each tick: is the file still the one?  1: something changed since then */
 ngx_uint_t ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone);
+/* whose file it is; NGX_ERROR: there is none */
+ngx_int_t ngx_stream_buildkit_zone_owner(ngx_stream_buildkit_zone_t *zone,
+    uid_t *uid);
 /* two loads: NGX_OK when the entry and its worker are as they were when mark
  * was made */
 ngx_int_t ngx_stream_buildkit_zone_same(ngx_stream_buildkit_zone_t *zone,

@@ -40,7 +40,8 @@ static const u_char  ngx_stream_buildkit_codes[BK_REFUSED] = {
     NGX_STREAM_BUILDKIT_RESOURCE_EXHAUSTED,     /* held */
     NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* shutdown */
     NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* cut */
-    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION     /* timeout */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION,    /* timeout */
+    NGX_STREAM_BUILDKIT_FAILED_PRECONDITION     /* lookup */
 };
 
 

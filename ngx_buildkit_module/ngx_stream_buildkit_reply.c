@@ -293,7 +293,7 @@ ngx_stream_buildkit_reply_process(ngx_stream_buildkit_reply_t *r)
 
     c = r->session->connection;
 
-    /* c->close: worker_shutdown_timeout */
+    /* c->close: nginx is out of time */
 
     if (c->close || c->error
         || ngx_stream_buildkit_reply_write(r) != NGX_OK

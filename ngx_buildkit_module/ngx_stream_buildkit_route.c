@@ -153,6 +153,11 @@ ngx_stream_buildkit_route(ngx_stream_session_t *s,
 
     if (rc != NGX_OK) {
         ngx_stream_buildkit_report_route(s, ctx);
+
+        if (rc == NGX_DECLINED) {
+            ngx_stream_buildkit_lookup_ask(s, ctx);
+        }
+
         return ngx_stream_buildkit_decide_missing(s, ctx, rc);
     }
 
@@ -173,6 +178,17 @@ ngx_stream_buildkit_route(ngx_stream_session_t *s,
     }
 
     if (rc == NGX_OK) {
+        rc = ngx_stream_buildkit_names_check(s, ctx, &route);
+    }
+
+    if (rc == NGX_OK) {
+
+        /* not there yet: whoever is asked about it sees that it is */
+
+        if (ctx->state == BK_ALLOC_STARTING || ctx->state == BK_ALLOC_QUEUED) {
+            ngx_stream_buildkit_lookup_ask(s, ctx);
+        }
+
         rc = ngx_stream_buildkit_decide(s, ctx, &route);
     }
 

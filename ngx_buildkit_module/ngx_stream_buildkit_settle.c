@@ -35,7 +35,7 @@ ngx_stream_buildkit_settle(ngx_stream_buildkit_reply_t *r,
     bmcf = ngx_stream_get_module_main_conf(r->session,
                                            ngx_stream_buildkit_module);
 
-    /* c->close: worker_shutdown_timeout, there is no later */
+    /* c->close: nginx is out of time, there is no later */
 
     if (r->session->connection->close
         || bmcf->settling >= NGX_STREAM_BUILDKIT_SETTLE_MAX

@@ -67,7 +67,20 @@ ngx_stream_buildkit_trouble_tls(ngx_stream_session_t *s,
 {
     long  rc;
 
+    rc = SSL_get_verify_result(pc->ssl->connection);
+
     if (!pc->ssl->handshaked) {
+
+        /* with buildkit_worker_ca it is the handshake that fails */
+
+        if (rc != X509_V_OK
+            && SSL_get_verify_mode(pc->ssl->connection) == SSL_VERIFY_PEER)
+        {
+            ngx_stream_buildkit_trouble(ctx,
+                          "its certificate is not trusted: %s",
+                          X509_verify_cert_error_string(rc));
+            return;
+        }
 
         if (ngx_stream_buildkit_trouble_alert(ctx)) {
             return;
@@ -89,8 +102,6 @@ ngx_stream_buildkit_trouble_tls(ngx_stream_session_t *s,
 
         return;
     }
-
-    rc = SSL_get_verify_result(pc->ssl->connection);
 
     if (rc != X509_V_OK) {
         ngx_stream_buildkit_trouble(ctx,

@@ -196,6 +196,8 @@ ngx_stream_buildkit_upstream_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->cached = 0;
     pc->connection = NULL;
 
+    ctx->session_set = 0;
+
     if (ngx_stream_buildkit_retry_wanted(ctx)) {
         return ngx_stream_buildkit_retry_placeholder(s, ctx, pc);
     }
@@ -245,15 +247,30 @@ ngx_stream_buildkit_upstream_notify(ngx_peer_connection_t *pc, void *data,
 {
     ngx_stream_session_t  *s = data;
 
-    ngx_connection_t           *c;
-    ngx_stream_buildkit_ctx_t  *ctx;
+    ngx_connection_t                *c;
+    ngx_stream_buildkit_ctx_t       *ctx;
+    ngx_stream_buildkit_srv_conf_t  *bscf;
 
     if (type != NGX_STREAM_UPSTREAM_NOTIFY_CONNECT) {
         return;
     }
 
     c = pc->connection;
+
+    bscf = ngx_stream_get_module_srv_conf(s, ngx_stream_buildkit_module);
     ctx = ngx_stream_get_module_ctx(s, ngx_stream_buildkit_module);
+
+    if (bscf->worker_ca && !ctx->session_set) {
+
+        /* only a setting that the load-time check does not know can do it */
+
+        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "buildkit: the certificate of worker %V was not "
+                      "verified: nothing is passed on; is \"proxy_ssl\" or "
+                      "\"proxy_ssl_session_reuse\" off?", &ctx->worker);
+
+        ctx->unverified = 1;
+    }
 
     ngx_stream_buildkit_replay_start(s, ctx);
 
@@ -316,6 +333,10 @@ ngx_stream_buildkit_upstream_set_session(ngx_peer_connection_t *pc,
     ctx->session_set = 1;
 
     ngx_stream_buildkit_trouble_watch(ctx, c->ssl->connection);
+
+    if (ngx_stream_buildkit_worker_ca_set(s, c) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     return ngx_stream_buildkit_sessions_set(bscf->main->sessions, s, ctx, c);
 }

@@ -108,6 +108,19 @@ ngx_stream_buildkit_zone_check(ngx_stream_buildkit_zone_t *zone)
 }
 
 
+ngx_int_t
+ngx_stream_buildkit_zone_owner(ngx_stream_buildkit_zone_t *zone, uid_t *uid)
+{
+    if (ngx_stream_buildkit_zone_ready(zone) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    *uid = zone->uid;
+
+    return NGX_OK;
+}
+
+
 /* NGX_OK: the path is not what is mapped, or has a successor */
 
 static ngx_int_t
@@ -207,6 +220,7 @@ ngx_stream_buildkit_zone_map(ngx_stream_buildkit_zone_t *zone, ngx_fd_t fd)
 
     zone->dev = fi.st_dev;
     zone->ino = fi.st_ino;
+    zone->uid = fi.st_uid;
 
     zone->serial++;
 

@@ -27,6 +27,7 @@ struct ngx_stream_buildkit_zone_s {
 
     dev_t                              dev;
     ino_t                              ino;
+    uid_t                              uid;
 
     uint64_t                           serial;   /* +1 with each mapping */
     uint64_t                           seen;     /* as check() saw it last */

@@ -9,7 +9,7 @@
  * I modulo their number.  Each sends what a gRPC client sends first and is
  * printed as a line "TOKEN BEGAN ENDED RESULT": the line's number, Unix times
  * in microseconds, and "worker NAME", "refused STATUS", "closed" or "failed".
- * One thread, epoll; ends by itself.
+ * One thread, epoll; ends by itself.  After SIGUSR1 no more are begun.
  */
 
 #include <getopt.h>
@@ -52,6 +52,10 @@ typedef struct {
 } storm_t;
 
 
+static volatile sig_atomic_t  storm_enough;
+
+
+static void storm_signal(int signo);
 static void storm_certs(storm_t *s);
 static SSL_CTX *storm_context(const storm_t *s, const char *cert,
     const char *key);
@@ -107,6 +111,7 @@ main(int argc, char **argv)
     }
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR1, storm_signal);
     tls_address(s.addr, "--addr ADDR:PORT", &s.sin);
     storm_certs(&s);
 
@@ -138,6 +143,14 @@ main(int argc, char **argv)
     close(s.epoll);
 
     return 0;
+}
+
+
+static void
+storm_signal(int signo)
+{
+    (void) signo;
+    storm_enough = 1;
 }
 
 
@@ -218,7 +231,7 @@ storm_end(storm_t *s, storm_conn_t *c, const char *result)
     c->used = 0;
     s->live--;
 
-    if (s->begun < s->connections) {
+    if (s->begun < s->connections && !storm_enough) {
         storm_begin(s, c);
     }
 }

@@ -6,7 +6,7 @@
  *     tablectl PATH ALLOCATIONS WORKERS POOLS
  *
  *     pool NAME [shared]
- *     worker POOL NAME ADDR:PORT|- TLSNAME|- STATE [message...]
+ *     worker POOL NAME ADDR:PORT|- TLSNAME|- STATE[/ARCH] [message...]
  *     alloc HASHHEX|token:TOKEN POOL WORKER|- STATE EXPIRES [key=HEX] [reason]
  *     end HASH STATE [reason...]
  *     remove HASH
@@ -255,6 +255,7 @@ static int
 ctl_worker(char **w, int n)
 {
     int                     state;
+    char                   *arch;
     bk_err_t                err;
     ctl_pool_t             *p;
     ctl_worker_t           *slot;
@@ -262,6 +263,14 @@ ctl_worker(char **w, int n)
     bk_table_worker_data_t  d;
 
     memset(&d, 0, sizeof(bk_table_worker_data_t));
+
+    arch = strchr(w[4], '/');
+
+    if (arch != NULL) {
+        *arch++ = '\0';
+        snprintf(d.arch, sizeof(d.arch), "%s", arch);
+        d.arch_len = (uint16_t) strlen(d.arch);
+    }
 
     p = ctl_pool_find(w[0]);
     state = ctl_state(w[4], ctl_worker_states, BK_WORKER_STATES);

@@ -18,10 +18,10 @@ SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 
 export BUILD SAN SAN_FLAGS PREFIX DESTDIR
 
-.PHONY: all module host clean help deps lab demo up down test fuzz soak \
+.PHONY: all module host entry clean help deps lab demo up down test fuzz soak \
         bench install
 
-all: module host
+all: module host entry
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1@/p' Makefile | column -t -s @
@@ -30,6 +30,8 @@ help:
 
 MODULE      := $(BUILD)/ngx_stream_buildkit_module.so
 MODULE_SRCS := $(wildcard ngx_buildkit_module/*.[ch]) config \
+               plugin-host/include/bk_lookup.h \
+               plugin-host/include/bk_names.h \
                plugin-host/include/bk_report.h \
                plugin-host/include/bk_table.h \
                plugin-host/include/bk_table_read.h
@@ -48,6 +50,20 @@ $(MODULE): $(MODULE_SRCS)
 
 host: ## build buildkit-plugin-host, its plugins and bkctl
 	@$(MAKE) --no-print-directory -C plugin-host
+
+# --- the images -----------------------------------------------------------
+
+ENTRY      := $(BUILD)/buildkit-gateway
+ENTRY_SRCS := $(wildcard docker/entry/*.c)
+
+entry: $(ENTRY) ## build the first program of the gateway's image (docker/)
+
+$(ENTRY): $(ENTRY_SRCS) docker/entry/entry.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wshadow \
+	    -Wstrict-prototypes -Wmissing-prototypes -Werror -O2 -g \
+	    -fstack-protector-strong -D_FORTIFY_SOURCE=2 $(SAN_FLAGS) \
+	    -Wl,-z,relro,-z,now -o $@ $(ENTRY_SRCS)
 
 clean: ## remove what was built
 	rm -rf "$(BUILD)"

@@ -37,7 +37,7 @@ $r = $t->run("$dest/usr/bin/bkctl", 'version');
 is($r->{rc}, 0, 'bkctl runs');
 $r = $t->run("$dest/usr/bin/buildkit-plugin-host", '--list-plugins');
 is(join(' ', sort $r->{out} =~ /^([a-z]+) /mg),
-    'allocator metrics oidc process static', 'plugin-host finds its plugins');
+    'allocator controller kubernetes metrics oidc process static', 'plugin-host finds its plugins');
 
 my $conf = "$dest/etc/buildkit-gateway/plugin-host.yaml";
 $t->write($conf, "# mine\n");

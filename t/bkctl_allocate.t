@@ -51,7 +51,8 @@ my $got = bkctl('allocate', '--pool', 'demo', '--ttl', '10m', '--out',
     "$dir/job", '--job-id', 'j1', '--metadata', 'a=b', '--metadata', 'c=d=e',
     '--cache-key', 'octo/app');
 is($got->{rc}, 0, 'allocate: exit 0');
-is($got->{err}, '', 'allocate: a quick one says nothing on stderr');
+ok($got->{err} eq '' || $got->{time} >= 1,
+    'allocate: a quick one says nothing on stderr') or diag($got->{err});
 my $answer = decode_json($got->{out});
 is($answer->{workerName}, 'w1', 'the API\'s JSON: worker');
 is($answer->{state}, 'ready', '... state');
@@ -82,7 +83,7 @@ is_deeply([grep { /\.\w{6}$/ } glob "$dir/job/*"], [], 'nothing half-made');
 $got = bkctl('allocate', '--pool', 'default/demo', '--wait', '1s');
 is($got->{rc}, 4, 'no worker within the wait: exit 4');
 like($got->{err}, qr{^bkctl:\ no\ worker\ of\ pool\ default/demo
-    \ became\ free\ within\ \ds:\ place\ 1\b.*1\ of\ 1.*\n\ +\S}mx,
+    \ became\ free\ within\ \d+s:\ place\ 1\b.*1\ of\ 1.*\n\ +\S}mx,
     '... says why and what to do');
 is($got->{out}, '', '... nothing on stdout');
 
@@ -105,7 +106,7 @@ like(bkctl('workers')->{out},
     qr{^w1 +default/demo +ready +127\.0\.0\.1:7001 +amd64 +1 }m, 'workers');
 is(bkctl('workers', '--pool', 'team/two', '--names')->{out}, "a\nb\n",
     'workers --pool --names');
-like(bkctl('allocations')->{out}, qr{^$id +default/demo +w1 +ready +in 9m}m,
+like(bkctl('allocations')->{out}, qr{^$id +default/demo +w1 +ready +in [89]m}m,
     'allocations');
 is(bkctl('allocations', '--pool', 'team/two', '--names')->{out}, '',
     'allocations of another pool');

@@ -115,13 +115,13 @@ is($run->{status}, 5, 'gone while it waited, not back in time: exit 5');
 
 $api = fake('before', $sock, { on => '.', hang => 1 });
 $run = $t->start('patient', { env => \%env }, $bkctl, 'allocate', '--pool',
-    'p', '--wait', '30s', '--json');
+    'p', '--wait', '60s', '--json');
 $t->wait_for(sub { -s $t->dir . '/before.req' }, 10, 'the request');
 $t->stop($api);
 unlink $sock;
 my $token = $t->token;
 $api = fake('after', $sock, { on => '.', json => { token => $token } });
-$t->wait_for(sub { !$t->alive($run) }, 30, 'the answer');
+$t->wait_for(sub { !$t->alive($run) }, 90, 'the answer');
 is($run->{status}, 0, 'an API that comes back is asked again');
 like($t->read('patient.log'), qr/"token": "\Q$token\E"/,
     'and its answer is printed');
@@ -137,7 +137,7 @@ $api = fake('retry', $port,
     { on => '.', json => { token => $token } });
 $got = $t->run({ env => { %env, BKCTL_ENDPOINT => "http://127.0.0.1:$port/",
     BKCTL_TOKEN => 'bearer-secret', http_proxy => 'http://127.0.0.1:1' } },
-    $bkctl, 'allocate', '--pool', 'p', '--wait', '20s', '--json');
+    $bkctl, 'allocate', '--pool', 'p', '--wait', '60s', '--json');
 is($got->{rc}, 0, 'Retry-After is honoured within the wait');
 my @seen = map { decode_json($_) } split /\n/, $t->read('retry.req');
 is($seen[1]{headers}{authorization}, 'Bearer bearer-secret',

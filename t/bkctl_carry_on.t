@@ -28,7 +28,7 @@ my $AWAY = qr/^waiting for a worker of pool default\/p: the API does not/m;
 # not there yet: asked until it is
 
 my $proc = start('early', 'allocate', '--wait', '60s');
-said('early', qr/$AWAY answer \(connection refused\), trying again \.\.\. 0s/,
+said('early', qr/\A$AWAY answer \(connection refused\), trying again \.\.\. /,
     'at once that nobody answers');
 my $api = fake('first', \%release, \%ready);
 ended($proc, 0, 'and gets its worker');
@@ -39,7 +39,7 @@ $t->stop($api);
 
 # not there at all: as long as --wait lasts, then what it was
 
-my $got = run('allocate', '--wait', '1s');
+my $got = run('allocate', '--wait', '4s');
 is($got->{rc}, 5, 'nobody within the wait: exit 5');
 like($got->{err}, qr/$AWAY.*^bkctl: the API at \S+ cannot be reached: Conn/ms,
     '... after it tried');

@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Socket::UNIX;
 use JSON;
 use Test::Buildkit;
 
@@ -71,7 +72,8 @@ $t->write('rules', encode_json([
     { on => 'allocations', json => [{ id => '0123456789ab' }] }]));
 $t->start('fake', {}, "$FindBin::Bin/lib/fake_api", $t->dir . '/api.sock',
     $t->dir . '/rules', $t->dir . '/log');
-$t->wait_for(sub { -S $t->dir . '/api.sock' }, 10, 'the API');
+$t->wait_for(sub { IO::Socket::UNIX->new(Peer => $t->dir . '/api.sock') }, 60,
+    'the API');
 
 is(complete('bkctl', 'allocate', '--pool', ''), 'default/demo team/b',
     'bash: pools of the API');

@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Socket::UNIX;
 use JSON;
 use Test::Buildkit;
 
@@ -24,7 +25,7 @@ $t->write('rules', encode_json([
     { on => '.', status => 503, json => { error => 'busy' } }]));
 $t->start('fake', {}, "$FindBin::Bin/lib/fake_api", "$dir/api.sock",
     "$dir/rules", "$dir/req");
-$t->wait_for(sub { -S "$dir/api.sock" }, 10, 'the API');
+$t->wait_for(sub { IO::Socket::UNIX->new("$dir/api.sock") }, 10, 'the API');
 
 my $proc = $t->start('wait', { env => { NO_COLOR => 1,
     BKCTL_ENDPOINT => "unix:$dir/api.sock",

@@ -81,9 +81,13 @@ is(decode_json($json)->{id}, $wait->{id}, '... with the allocation he had');
 like(run('allocations', $wait->{id}, @bob)->{out},
     qr/^\S+Z +made .*^\S+Z +placed /ms, '... its history');
 
-# his rule allows one at a time
+# his rule allows one at a time; an API that does not answer by the end of the
+# wait, on a busy machine, is another end of it
 
-$got = run('allocate', '--wait', '2s', '--json', @bob);
+my $tries = 0;
+do {
+    $got = run('allocate', '--wait', '2s', '--json', @bob);
+} while (++$tries < 5 && $got->{rc} == 5);
 is($got->{rc}, 4, 'bob wants a second one: exit 4');
 like($got->{err}, qr/\(rule everybody allows 1 at a time\)/, '... why not');
 
@@ -101,7 +105,8 @@ $got = run('backup', 'one');
 is($got->{rc}, 0, 'an operator may') or diag $got->{err};
 my ($path) = $got->{out} =~ /^backup in (\S+), /;
 is($t->run('sqlite3', '-readonly', $path // 'none',
-    'SELECT count(*) FROM allocations')->{out}, "3\n", '... it is whole');
+    'SELECT count(*) FROM allocations')->{out}, 2 + $tries . "\n",
+    '... it is whole');
 is(run('backup', 'one')->{rc}, 1, 'the same name again: exit 1');
 is(run('backup')->{rc}, 0, 'without a name');
 is(run('backup', '../x')->{rc}, 1, 'a name that is a path: exit 1');

@@ -40,7 +40,7 @@ my $api = fake('watch', \%release, \%allocate,
     { on => 'lookup', json => \%ready });
 my $proc = start('watcher', 'allocate', '--wait', '60s');
 my $WAITING = qr{^waiting for a worker of pool default/p:}m;
-said('watcher', qr{$WAITING place 3, about 1m35s \.\.\. \ds$}m,
+said('watcher', qr{$WAITING place 3, about 1m35s \.\.\. \d+s$}m,
     'the place');
 $t->write('two', '');
 said('watcher', qr/: place 2, about 12s \.\.\. /, 'the next one');
@@ -53,7 +53,7 @@ is_deeply([@$answer{qw(token state workerName endpoint expiresAt position)}],
     [$token, 'ready', 'w7', 'tcp://127.0.0.1:7', '2031-01-01T00:00:00Z',
     undef], 'what is printed is what it is now');
 like($t->read('watcher.log'),
-    qr{^bkctl: waited \ds for worker w7 of pool default/p$}m,
+    qr{^bkctl: waited \d+s for worker w7 of pool default/p$}m,
     'how long it took');
 is(scalar requests('watch', 'workers/allocate'), 1, 'it asked once');
 is(scalar requests('watch', 'release'), 0, 'and gave nothing back');

@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use JSON;
 use Test::Buildkit;
 
-plan tests => 40;
+plan tests => 46;
 
 my $t = Test::Buildkit->new;
 my $bkctl = $t->build . '/bkctl';
@@ -72,9 +72,27 @@ like(routes()->{out}, qr{default/demo +- +- +ready},
 is($t->run({ env => { %env, BKCTL_TABLE => $table } }, $bkctl, 'routes')
     ->{rc}, 0, 'BKCTL_TABLE');
 
-# files that are no table
+# --live: whether nginx can use it, also when nobody writes it any more
 
 my $good = $t->read('buildkit.table');
+$w->quit;
+$got = routes('--live');
+is("$got->{rc} $got->{out}$got->{err}", '0 ', '--live: it can');
+for (['building', 1], ['retired', 3]) {
+    my ($state, $value) = @$_;
+    open my $fh, '>:raw', $t->dir . '/bad.table' or die $!;
+    print $fh substr($good, 0, 192) . pack('Q<', $value) . substr $good, 200;
+    close $fh;
+    $got = $t->run({ env => \%env }, $bkctl, 'routes', '--live', '--table',
+        $t->dir . '/bad.table');
+    is("$got->{rc} $got->{out}", '1 ', "--live: $state");
+    like($got->{err}, qr/^bkctl: the route table \S+ is $state$/, 'why');
+}
+is($t->run({ env => \%env }, $bkctl, 'routes', '--live', '--table',
+    '/nonexistent')->{rc}, 1, '--live: no table');
+
+# files that are no table
+
 my @bad = (
     ['', qr/is empty/],
     ['x' x 100, qr/shorter than a table's header/],
@@ -111,8 +129,8 @@ for (1 .. 60) {
     open my $fh, '>:raw', $t->dir . '/bad.table' or die $!;
     print $fh $bytes;
     close $fh;
-    $got = $t->run({ env => \%env, timeout => 10 }, $bkctl, 'routes',
-        '--table', $t->dir . '/bad.table', $_ % 2 ? '--json' : ());
+    $got = $t->run({ env => \%env }, $bkctl, 'routes', '--table',
+        $t->dir . '/bad.table', $_ % 2 ? '--json' : ());
     $crashes++ if $got->{rc} != 0 && $got->{rc} != 1;
 }
 is($crashes, 0, 'no crash on random bytes');

@@ -143,31 +143,36 @@ for my $how ('kill', 'terminal') {
     clean("after signals by $how");
 }
 
-# renewal: outlives its ttl, and plugin-host's death
+# renewal, which is due after a third of the ttl: through plugin-host's death
 
 system 'mkfifo', "$dir/fifo";
-$proc = $t->start('long', { env => \%env }, $bkctl, 'run', '--ttl', '3s', '--',
+$proc = $t->start('long', { env => \%env }, $bkctl, 'run', '--ttl', '9s', '--',
     'sh', '-c', 'cp $BKCTL_TLS_DIR/cert.pem $DIR/first.pem; read x <$DIR/fifo;'
     . ' cp $BKCTL_TLS_DIR/cert.pem $DIR/last.pem');
-$t->wait_for(sub { () = $host->log =~ /: renewed until/g }, 10, 'a renewal');
+my ($files) = @{$t->wait_for(sub {
+    my @dirs = glob "$dir/run/*";
+    -s "$dir/first.pem" && \@dirs }, 30, 'the command')};
+$t->wait_for(sub { () = $host->log =~ /: renewed until/g }, 30, 'a renewal');
 $host->kill('KILL');
 $host->restart;
 my $renewed = () = $host->log =~ /: renewed until/g;
-$t->wait_for(sub { (() = $host->log =~ /: renewed until/g) > $renewed }, 20,
+$t->wait_for(sub { (() = $host->log =~ /: renewed until/g) > $renewed }, 30,
     'a renewal after the restart');
+$t->wait_for(sub { $t->read("$files/cert.pem") ne $t->read('first.pem') }, 30,
+    'another certificate');
 my $list = decode_json($t->run({ env => \%env }, $bkctl, 'allocations',
     '--json')->{out});
 is(scalar(grep { $_->{state} eq 'ready' } @$list), 1, 'still ready');
 let_go();
 $t->wait_for(sub { !$t->alive($proc) }, 10, 'the end');
-is($proc->{status}, 0, 'a command that outlives the ttl ends well');
+is($proc->{status}, 0, 'the command ends well');
 isnt($t->read('last.pem'), $t->read('first.pem'),
     'its certificate was renewed in place');
 clean('after a renewed run');
 
 # a revoked allocation is said once and the command's status still counts
 
-$proc = $t->start('revoked', { env => \%env }, $bkctl, 'run', '--ttl', '3s',
+$proc = $t->start('revoked', { env => \%env }, $bkctl, 'run', '--ttl', '6s',
     '--', 'sh', '-c', ': >$DIR/go; read x <$DIR/fifo; exit 9');
 $t->wait_for(sub { -e "$dir/go" }, 10, 'the command');
 my ($live) = grep { $_->{state} eq 'ready' } @{decode_json($t->run({

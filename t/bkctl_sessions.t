@@ -10,6 +10,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Socket::UNIX;
 use JSON;
 use Test::Buildkit;
 
@@ -46,7 +47,7 @@ plugins:
   - {name: static, options: {file: %%DIR%%/static.yaml}}
 END
 my $host = $t->host($yaml);
-my $nginx = $t->nginx($t->gateway_conf(
+my $nginx = $t->nginx($t->gateway_conf(server => "buildkit_retry 10m;\n",
     stream => "    buildkit_report %%DIR%%/reports;\n"));
 
 my $got = bkctl();
@@ -57,7 +58,7 @@ is(bkctl('--json')->{out}, "[]\n", '--json: an empty list');
 
 my $live = $t->tls($cert{a});
 print $live "hello\n";
-like($t->read_until($live, qr/hello\n/, 10), qr/hello/, 'a connection');
+like($t->read_until($live, qr/hello\n/, 30), qr/hello/, 'a connection');
 my $held = $t->tls($cert{b});
 $t->wait_for(sub { 2 == list() }, 10, 'two in the list');
 
@@ -109,7 +110,6 @@ like($line->{time}, qr/^\d{4}-.*Z$/, '... with its time');
 $host->kill('KILL');
 said('watch', qr/^bkctl: the API at .*; trying again$/m, 'no API: said');
 $host->restart;
-my $before = () = $t->read('watch.log') =~ /\n/g;
 close $held;
 said('watch', qr{gone    $other }, 'and it goes on');
 is(() = $t->read('watch.log') =~ /trying again/g, 1, 'said once');
@@ -150,7 +150,8 @@ for (['{"error":"no","reason":"NoReports","hint":"see"}', 503, 1,
         body => $body }]));
     my $api = $t->start('fake', {}, "$FindBin::Bin/lib/fake_api",
         "$dir/api.sock", "$dir/rules", "$dir/req");
-    $t->wait_for(sub { -S "$dir/api.sock" }, 10, 'the API');
+    $t->wait_for(sub { IO::Socket::UNIX->new("$dir/api.sock") }, 10,
+        'the API');
     $got = bkctl('--watch');
     is($got->{rc}, $rc, "$status: exit $rc, watched or not");
     like($got->{err}, $text, '... and why');

@@ -9,10 +9,11 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Socket::UNIX;
 use JSON;
 use Test::Buildkit;
 
-plan tests => 17;
+plan tests => 21;
 
 my $api;
 
@@ -28,6 +29,9 @@ like($got->{err}, qr/cannot be reached.*\n +start it with:/, '... what to do');
 like($got->{out}, qr/^the route table \S+ does not exist here$/m,
     '... and the table is looked at all the same');
 
+$got = status('--live');
+is("$got->{rc} $got->{out}$got->{err}", '0 ', '--live: it may be preparing');
+
 my $w = $t->table('pool default/demo', 'live', 'heartbeat');
 like(status()->{out}, qr/^table \S+: live, .* 0 live and 0 ended of 1000$/m,
     'a table without an API');
@@ -39,6 +43,7 @@ my $checks = { table => 'ok', plugins => { allocator => 'ok',
     static => "its first\e[31m facts are not in" } };
 
 api(503, $checks);
+is(status('--live')->{rc}, 0, '--live: it answers');
 $got = status();
 is($got->{rc}, 1, 'a check fails: exit 1');
 is($got->{err}, '', '... which is an answer, not an error');
@@ -67,6 +72,16 @@ is(decode_json(status('--json')->{out})->{tableError},
     "the route table $dir/buildkit.table is not a route table (wrong magic)",
     '... in JSON too');
 
+# what listens and does not answer, and what is dead
+$t->stop($api);
+undef $api;
+unlink "$dir/api.sock";
+my $hangs = IO::Socket::UNIX->new(Local => "$dir/api.sock", Listen => 1);
+$got = status('--live');
+is("$got->{rc} $got->{out}", '1 ', '--live: it hangs');
+$hangs->close;
+is(status('--live')->{rc}, 0, '--live: nobody listens there any more');
+
 
 sub status { return $t->run({ env => \%env }, $bkctl, 'status', @_) }
 
@@ -81,5 +96,6 @@ sub api {
         { on => 'pools', json => \@pools }]));
     $api = $t->start('fake', {}, "$FindBin::Bin/lib/fake_api",
         "$dir/api.sock", "$dir/rules", "$dir/requests");
-    $t->wait_for(sub { -S "$dir/api.sock" }, 10, 'the API');
+    $t->wait_for(sub { IO::Socket::UNIX->new(Peer => "$dir/api.sock") }, 10,
+        'the API');
 }

@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use JSON;
 use Test::Buildkit;
 
-plan tests => 13;
+plan tests => 15;
 
 my $t = Test::Buildkit->new;
 my $bkctl = $t->build . '/bkctl';
@@ -51,14 +51,24 @@ like($got->{out}, qr{^  bkctl release $dir/job/alloc\.json\r$}m,
 ok(index($got->{out}, $answer->{token}) == -1
     && $got->{out} !~ /PRIVATE|clientKey/, '... without token and key');
 
-$got = terminal('allocate', '--out', "$dir/two", '--wait', '3s');
+$got = terminal('allocate', '--out', "$dir/two", '--wait', '1s');
 is($got->{rc}, 4, 'no capacity');
-my @progress = $got->{out}
-    =~ m{\rwaiting\ for\ a\ worker\ of\ pool\ default/demo:
-        \ (?:1\ of\ 1\ workers\ in\ use|place\ 1[^\r]*)\x20\.\.\.\x20\ds\e\[K}gx;
-cmp_ok(scalar @progress, '>=', 2, 'progress is updated');
-unlike($got->{out}, qr/waiting[^\r]*\n/, '... in one line');
-like($got->{out}, qr/\r\e\[Kbkctl: no worker/, '... wiped at the end');
+like($got->{out}, qr/(?:^|\e\[K)bkctl: no worker/m, '... and says so');
+
+# waits until it has said that it does, a second later once more
+my $waits = $t->start('three', { env => \%env }, 'script', '-qec',
+    "$bkctl allocate --out $dir/three --wait 300s", '/dev/null');
+ok($t->wait_for(sub {
+    2 <= (() = ($t->read('three.log') // '')
+        =~ m{\rwaiting\ for\ a\ worker\ of\ pool\ default/demo:
+        \ (?:1\ of\ 1\ workers\ in\ use|place\ 1[^\r]*)
+        \x20\.\.\.\x20\d+s\e\[K}gx);
+}, 30, 'progress'), 'progress is updated');
+is($t->run({ env => \%env }, $bkctl, 'release', "$dir/job/alloc.json")->{rc},
+    0, '... until a worker is free');
+$t->wait_for(sub { !$t->alive($waits) }, 30, 'the end');
+unlike($t->read('three.log'), qr/waiting[^\r]*\n/, '... in one line');
+like($t->read('three.log'), qr/\r\e\[K[^\r]*\r\n/, '... wiped at the end');
 
 like(terminal('pools')->{out}, qr/\e\[32mready\e\[0m/, 'colours');
 $env{NO_COLOR} = 1;

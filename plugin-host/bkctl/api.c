@@ -189,6 +189,7 @@ bk_api_broken(bk_api_t *a, CURLcode rc)
         }
 
         r->again = BK_AGAIN_ALWAYS;
+        r->nobody = (os == ENOENT || os == ECONNREFUSED);
         bk_api_why(a, "%s", os ? strerror((int) os) : a->error);
         bk_reply_fail(r, BK_EXIT_UNREACHABLE,
                       "start it with: buildkit-plugin-host -c FILE; or set "

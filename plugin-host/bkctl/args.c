@@ -133,6 +133,14 @@ const bk_flag_t  bk_flags[] = {
       BK_ARG(table), "BKCTL_TABLE",
       "route table (default " BK_TABLE_DEFAULT ")" },
 
+    { "live", NULL, BK_FLAG_SWITCH, BK_TAKES_LIVE,
+      BK_ARG(live), NULL,
+      "print nothing; exit 0 when nginx can use the table" },
+
+    { "live", NULL, BK_FLAG_SWITCH, BK_TAKES_ALIVE,
+      BK_ARG(live), NULL,
+      "print nothing; exit 1 when the API is there and does not answer" },
+
     { "names", NULL, BK_FLAG_SWITCH, BK_TAKES_NAMES,
       BK_ARG(names), NULL,
       "only names, one a line" },

@@ -118,8 +118,10 @@ const bk_verb_t  bk_verbs[] = {
     { "status", "", "how the gateway is",
       "Health checks, endpoint, pools, workers, allocations, and the route\n"
       "table.  Exits 5 when the API cannot be reached, 1 when a check "
-      "fails.\n",
-      BK_TAKES_OPERATOR|BK_TAKES_TABLE, 0, 0, bk_cmd_status },
+      "fails.\n"
+      "With --live it only tells whether plugin-host hangs: exit 1 when it\n"
+      "listens and does not answer.  One that does not listen so far is well.\n",
+      BK_TAKES_OPERATOR|BK_TAKES_TABLE|BK_TAKES_ALIVE, 0, 0, bk_cmd_status },
 
     { "pools", "", "list pools", "", BK_TAKES_LIST, 0, 0, bk_cmd_pools },
 
@@ -139,8 +141,11 @@ const bk_verb_t  bk_verbs[] = {
       bk_cmd_sessions },
 
     { "routes", "", "print the route table that nginx reads",
-      "Reads the table's file itself; plugin-host need not run.\n",
-      BK_TAKES_JSON|BK_TAKES_TABLE|BK_TAKES_FILTER, 0, 0, bk_cmd_routes },
+      "Reads the table's file itself; plugin-host need not run.\n"
+      "With --live it only tells whether nginx can use it: exit 1, and why\n"
+      "on stderr, until the first routes are in.\n",
+      BK_TAKES_JSON|BK_TAKES_TABLE|BK_TAKES_FILTER|BK_TAKES_LIVE, 0, 0,
+      bk_cmd_routes },
 
     { "completion", "bash|zsh|fish", "print a completion script",
       "For instance: source <(bkctl completion bash)\n",

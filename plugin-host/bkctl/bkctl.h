@@ -59,6 +59,8 @@
 #define BK_TAKES_EXPLAIN     0x4000
 #define BK_TAKES_WATCH       0x8000
 #define BK_TAKES_CA          0x10000
+#define BK_TAKES_LIVE        0x20000
+#define BK_TAKES_ALIVE       0x40000    /* another --live */
 
 typedef struct bk_args_s  bk_args_t;
 
@@ -102,6 +104,7 @@ struct bk_args_s {
     int                names;
     int                watch;
     int                undo;
+    int                live;
     const char        *authority;
     int                force;
     int                patient;     /* --wait, with or without a time */
@@ -192,6 +195,7 @@ typedef struct {
     long          status;       /* HTTP; 0: no answer at all */
     int           aborted;      /* tick() wanted the end */
     int           sent;         /* there was a connection */
+    int           nobody;       /* ... nor anybody who listens there */
     int           again;        /* BK_AGAIN_* */
     int           bearer;       /* there was a token in it */
     json_t       *json;         /* NULL when there was none */

@@ -5,6 +5,7 @@
 #include "bkctl.h"
 
 
+static int bk_routes_live(const json_t *json);
 static void bk_routes_print(const json_t *json);
 
 
@@ -15,7 +16,7 @@ bk_cmd_routes(const bk_args_t *args)
     char     error[400];
     json_t  *json;
 
-    if (bk_routes_read(args, 1, &json, error, sizeof(error)) != 0) {
+    if (bk_routes_read(args, !args->live, &json, error, sizeof(error)) != 0) {
         bk_out_error("%s", error);
         bk_out_hint("--table or BKCTL_TABLE names it, as in plugin-host's "
                     "table.path; who may read it is its group");
@@ -24,7 +25,10 @@ bk_cmd_routes(const bk_args_t *args)
 
     rc = bk_out_number(json, "damaged") ? BK_EXIT_FAILED : BK_EXIT_OK;
 
-    if (args->json) {
+    if (args->live) {
+        rc = bk_routes_live(json);
+
+    } else if (args->json) {
         bk_out_json(json);
 
     } else {
@@ -34,6 +38,24 @@ bk_cmd_routes(const bk_args_t *args)
     json_decref(json);
 
     return rc;
+}
+
+
+/* Not whether plugin-host runs: routes are good without it. */
+
+static int
+bk_routes_live(const json_t *json)
+{
+    const char  *state = bk_out_string(json, "state");
+
+    if (strcmp(state, "live") == 0) {
+        return BK_EXIT_OK;
+    }
+
+    bk_out_error("the route table %s is %s", bk_out_string(json, "table"),
+                 state);
+
+    return BK_EXIT_FAILED;
 }
 
 

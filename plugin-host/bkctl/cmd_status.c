@@ -4,6 +4,10 @@
  * Health from the API, pools from the API, the route table from its file.
  * A check that fails is exit 1, an API that cannot be reached exit 5.  Where
  * bkctl runs on another machine there is no table: that is no fault.
+ *
+ * --live is for who ends what hangs (Kubernetes' livenessProbe): a plugin-host
+ * that still prepares, for as long as that takes, listens nowhere; one that is
+ * dead is its process' business.
  */
 
 #include <errno.h>
@@ -11,6 +15,9 @@
 #include <unistd.h>
 
 #include "bkctl.h"
+
+
+#define BK_LIVE_MS  5000        /* to answer in */
 
 
 typedef struct {
@@ -22,6 +29,7 @@ typedef struct {
 } bk_status_t;
 
 
+static int bk_status_live(const bk_args_t *args);
 static int bk_status_health(const bk_args_t *args, bk_status_t *st);
 static int bk_status_checks(const json_t *checks, const char *prefix,
     int print);
@@ -37,6 +45,10 @@ bk_cmd_status(const bk_args_t *args)
     bk_status_t  st;
 
     memset(&st, 0, sizeof(bk_status_t));
+
+    if (args->live) {
+        return bk_status_live(args);
+    }
 
     if (access(args->table, F_OK) != 0 && errno == ENOENT) {
         snprintf(st.table_error, sizeof(st.table_error),
@@ -75,6 +87,29 @@ bk_cmd_status(const bk_args_t *args)
     json_decref(st.table);
 
     return rc;
+}
+
+
+/* Any answer will do. */
+
+static int
+bk_status_live(const bk_args_t *args)
+{
+    bk_api_reply_t    r;
+    bk_api_request_t  req = { .method = "GET", .path = "/healthz", .own = 1,
+                              .timeout_ms = BK_LIVE_MS, .fd = -1 };
+
+    (void) bk_api_call(args, &req, &r);
+
+    if (r.status == 0 && !r.nobody) {
+        bk_reply_complain(&r);
+        bk_reply_free(&r);
+        return BK_EXIT_FAILED;
+    }
+
+    bk_reply_free(&r);
+
+    return BK_EXIT_OK;
 }
 
 

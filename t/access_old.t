@@ -30,7 +30,7 @@ my @who = (
     ['none', $allocate, 'demo', 403],
     ['none', $certs, 'demo', 403],
 );
-plan tests => 2 * @who + 17;
+plan tests => 2 * @who + 22;
 
 my $t = Test::Buildkit->new;
 $t->write('static.yaml', join "\n", 'pools:', map({ my $pool = $_;
@@ -45,6 +45,7 @@ access:
     - {name: certs, match: [{claim: c, values: [certs]}], pools: ["default/*"], verbs: [certs], maxTtl: 10m}
     - {name: both, match: [{claim: c, values: [both]}], verbs: [allocate, certs], maxTtl: 20m}
     - {name: forks, match: [{claim: c, values: [fork]}], verbs: [certs], untrusted: true}
+    - {name: theirs, match: [{claim: c, values: [theirs]}], pools: ["other/*"], verbs: [certs]}
     - {name: sees, match: [{claim: c, values: [sees]}], verbs: [list]}
 E
   - {name: static, options: {file: "%%DIR%%/static.yaml"}}
@@ -113,4 +114,22 @@ is(Access::as($t, Access::token('now', 'u-certs', { c => 'certs' }),
     GET => "/api/v1/allocations/$id")->{json}{rule}, 'certs', 'who made it does');
 is($t->http('127.0.0.1:' . $t->port('api'), POST => $certs,
     { pools => ['demo'] })->{status}, 401, 'nobody');
+
+# a name alone, where one pool has it
+for (
+    [{ c => 'both' }, 409, 'of any namespace: whose is it?'],
+    [{ c => 'both', namespace => 'other' }, 200, 'one of his own'],
+    [{ c => 'both', 'kubernetes.io' => { namespace => 'other' } }, 200,
+        'as service accounts say it'],
+    [{ c => 'both', namespace => 'default' }, 409, 'not of another\'s'],
+    [{ c => 'theirs' }, 200, 'the only one that he may use'],
+) {
+    my ($claims, $status, $name) = @$_;
+    my $got = Access::as($t, Access::token('now', 'u-one', $claims),
+        POST => $certs, { pools => ['pool'] });
+    is("$got->{status} " . ($got->{json}{reason} // ''),
+        $status == 200 ? '200 ' : "$status Ambiguous", "a name alone: $name")
+        or diag($got->{body});
+    release($got) if $got->{status} == 200;
+}
 is($h->stop, 0, 'stops');

@@ -12,24 +12,26 @@ use lib "$FindBin::Bin/lib";
 use Allocator;
 use Test::Buildkit;
 
-plan tests => 10;
+plan tests => 9;
 
 my $t = Test::Buildkit->new;
-$t->write('mode', "late 2\n");
-my $host = $t->host(conf([fake_pool($t), '{name: allocator}']));
+$t->write('mode', "wait\n");
+my $host = $t->host(conf([fake_pool($t), '{name: allocator}']),
+    env => { held_journal($t) });
 
 my $gone = ask($host, POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '30s' });
+    { poolName => 'demo', wait => '60s' });
 $t->wait_for(sub { rows("state = 'live'") == 1 }, 10, 'the allocation');
 my $next = ask($host, POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '30s' });
+    { poolName => 'demo', wait => '60s' });
 gone($gone);
 
 $t->wait_for(sub { rows("state = 'released'") == 1 }, 10, 'its end');
 is((rows("state = 'released'"))[0]{reason}, 'caller went away',
     'released, and why');
 
-answers(20, $next);
+$t->write('mode', "ok\n");
+answers(90, $next);
 is $next->{status}, 200, 'the next one is served';
 is $next->{json}{state}, 'ready', 'when the worker is ready';
 is $next->{json}{workerName}, 'w1', 'by the same worker';
@@ -39,30 +41,27 @@ is rows("state = 'live'") + 0, 1, 'and holds it alone';
 # ready: nobody has its token, whatever the journal says
 $host->request(POST => '/api/v1/workers/release',
     { token => $next->{json}{token} });
-my $lock = $t->start_pipe('sqlite', 'sqlite3', $t->dir . '/state/journal.db');
-syswrite $lock->{in}, "BEGIN EXCLUSIVE;\nSELECT 'locked';\n";
-like $lock->line(10), qr/locked/, 'the journal is locked';
+$t->write('hold', '');
 my $made = () = $host->log =~ /: made for /g;
 $gone = ask($host, POST => '/api/v1/workers/allocate', { poolName => 'demo' });
 $t->wait_for(sub { $made < (() = $host->log =~ /: made for /g) }, 10,
     'the allocation');
 gone($gone);
-syswrite $lock->{in}, "ROLLBACK;\n.quit\n";
-$lock->quit;
+unlink $t->dir . '/hold';
 $t->wait_for(sub { rows("state = 'released'") == 3 }, 10, 'its end');
 is((rows("state = 'released'"))[-1]{reason}, 'caller went away',
     'released as well');
 
 # those that wait when plugin-host stops are told so
 $next = ask($host, POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '30s' });
-answers(20, $next);
+    { poolName => 'demo', wait => '60s' });
+answers(90, $next);
 my $last = ask($host, POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '30s' });
+    { poolName => 'demo', wait => '60s' });
 $t->wait_for(sub { rows("state = 'live' AND worker = ''") == 1 }, 10,
     'it to wait');
 $host->stop;
-answers(5, $last);
+answers(30, $last);
 is $last->{status}, 503, 'a stop is told to who waits';
 is $last->{json}{reason}, 'ShuttingDown', 'with its reason';
 is rows("state = 'live'") + 0, 1, 'and its place is given back';

@@ -100,7 +100,7 @@ $r = drain('w1', reason => 'another');
 is one($a)->{reason}, 'worker w1 is drained: another', 'another reason';
 
 my $waits = ask($host, POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '20s' });
+    { poolName => 'demo', wait => '60s' });
 $host->request(POST => '/api/v1/workers/release', { token => $a->{token} });
 is $host->request(GET => '/api/v1/workers/w1/drain')->{json}{allocations}, 0,
     'it is empty';
@@ -111,7 +111,7 @@ $r = drain('w1', undo => JSON::true);
 is_deeply $r->{json}, { worker => 'w1', pool => 'default/demo',
     state => 'ready', drained => JSON::false, reason => '',
     allocations => 0, connections => 0, builds => 0 }, 'taken back';
-answers(10, $waits);
+answers(60, $waits);
 is $waits->{json}{workerName}, 'w1', 'and given to who waits';
 is drain('w1', undo => JSON::true)->{status}, 200, 'twice is once';
 

@@ -26,7 +26,7 @@ my (%live, %ended, %doubt);
 for my $round (1 .. $rounds) {
     # allocations and releases at once, and the kill in their middle
     my @asked = map { ask($host, POST => "$path/allocate",
-        { poolName => 'demo', wait => '20s' }) } 1 .. 30;
+        { poolName => 'demo', wait => '5m' }) } 1 .. 30;
     my @going = (sort keys %live)[0 .. 9];
     my %released = map { $_ => ask($host, POST => "$path/release",
         { token => $_ }) } grep { defined } @going;
@@ -36,7 +36,7 @@ for my $round (1 .. $rounds) {
         2 * $round <= grep { $_->{status} } @asked, values %released;
     }, 20, 'some answers');
     $host->kill('KILL');
-    answers(5, @asked, values %released);
+    answers(60, @asked, values %released);
 
     my $answered = 0;
     for (@asked) {

@@ -49,7 +49,7 @@ for my $round (1 .. $rounds) {
         return $enough <= grep { $_->{status} } @all;
     }, 30, 'some answers');
     $host->kill('KILL');
-    answers(5, @all);
+    answers(60, @all);
 
     for my $token (keys %going) {
         my $was = delete $live{$token};

@@ -22,12 +22,13 @@ my $path = '/api/v1/workers/allocate';
 
 # 60 callers, 8 workers: 8 are served, 52 wait
 my @asked = map { ask($host, POST => $path, { poolName => 'demo',
-    wait => '30s', jobId => "j$_" }) } 1 .. 60;
+    wait => '5m', jobId => "j$_" }) } 1 .. 60;
 $t->wait_for(sub {
     answers(0.3, @asked);
     8 <= grep { $_->{status} } @asked;
 }, 20, '8 answers');
 
+$t->wait_for(sub { queued() == 52 }, 60, 'the others to wait');
 my @served = grep { $_->{status} } @asked;
 is scalar(@served), 8, 'as many as there are workers';
 is_deeply [map { $_->{json}{workerName} } sort { $a->{json}{workerName}
@@ -82,19 +83,19 @@ is $row->{w}, $row->{n}, 'and has each worker once';
 my $full = 8 - keys %holder;
 $host->request(POST => $path, { poolName => 'demo' }) for 1 .. $full;
 my ($first, $second) = map { ask($host, POST => $path,
-    { poolName => 'demo', wait => '20s' }) } 1 .. 2;
+    { poolName => 'demo', wait => '5m' }) } 1 .. 2;
 $t->wait_for(sub { position() == 3 }, 10, 'two in the queue');
 gone($first);
 $t->wait_for(sub { position() == 2 }, 10, 'one in the queue');
 my ($any) = values %holder;
 $host->request(POST => '/api/v1/workers/release',
     { token => $any->{json}{token} });
-answers(10, $second);
+answers(60, $second);
 is $second->{status}, 200, 'the place of a caller who left is given on';
 
 # too many waiting; all are taken, by those that wait as well
 my @many = map { ask($host, POST => $path, { poolName => 'demo',
-    wait => '20s' }) } 1 .. 105;
+    wait => '5m' }) } 1 .. 105;
 $t->wait_for(sub {
     answers(0.2, @many);
     5 <= grep { $_->{status} } @many;
@@ -150,6 +151,13 @@ $count{$host->request(POST => $path, { poolName => 'demo' })
 is_deeply \%count, { s1 => 5, s2 => 5 }, 'shared: spread evenly';
 is $host->alive, 1, 'plugin-host lives';
 
+
+sub queued {
+    my ($pool) = grep { $_->{name} eq 'default/demo' }
+        @{$host->request(GET => '/api/v1/pools')->{json}};
+
+    return $pool->{queue};
+}
 
 sub position {
     my $r = $host->request(POST => $path, { poolName => 'demo', wait => '0' });

@@ -65,20 +65,23 @@ for my $lost (0, 1) {
 my $first = ask_as($t, 'ann', { %key });
 $t->wait_for(sub { queued($host) == 1 }, 10, 'it to wait');
 my $second = ask_as($t, 'ann', { %key });
-answers(10, $first);
+answers(60, $first);
 is $first->{status}, 409, 'the earlier call ends';
 is $first->{json}{reason}, 'Superseded', '... and is told why';
 is queued($host), 1, 'there is one in the queue';
 
 # killed while it waits, and before anybody was told of it
-my ($nonce) = journal($t, q{SELECT hex(token_hash) AS h, answered
-    FROM allocations WHERE worker = '' AND state = 'live'});
+my ($nonce) = @{$t->wait_for(sub {
+    my @rows = journal($t, q{SELECT hex(token_hash) AS h, answered
+        FROM allocations WHERE worker = '' AND state = 'live'});
+    return @rows && \@rows;
+}, 30, 'it to be written down')};
 is $nonce->{answered}, 0, 'nobody has its token';
 $host->kill('KILL');
-answers(10, $second);
+answers(60, $second);
 is $second->{status}, 0, 'the call breaks';
 $host->restart;
-is queued($host), 1, 'its place is kept';
+ok $t->wait_for(sub { queued($host) == 1 }, 30, 'it'), 'its place is kept';
 my $third = allocate_as($t, 'ann', { %key })->{json};
 is substr($nonce->{h}, 0, 12), uc $third->{id}, 'and it is the same one';
 release_as($t, $a->{token});

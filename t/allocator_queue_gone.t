@@ -18,7 +18,7 @@ use Time::HiRes qw(time);
 plan tests => 19;
 
 my $t = Test::Buildkit->new;
-my $host = start($t, rules(), options => 'queueLease: 2s, reconnect: 2s');
+my $host = start($t, rules(), options => 'queueLease: 5s, reconnect: 2s');
 my $holder = allocate_as($t, 'zoe', {})->{json};
 is $holder->{state}, 'ready', 'the worker is taken';
 
@@ -29,9 +29,10 @@ $t->wait_for(sub { queued($host) == 2 }, 10, 'two to wait');
 gone($ann);
 $t->wait_for(sub { queued($host) == 1 }, 10, 'one to leave');
 pass 'a caller who goes away gives its place back';
+$t->wait_for(sub { state('ann')->{state} eq 'released' }, 30, 'its end');
 is state('ann')->{reason}, 'caller went away', '... which is written down';
 release_as($t, $holder->{token});
-answers(10, $bob);
+answers(60, $bob);
 is $bob->{json}{state}, 'ready', 'the next one is served';
 
 # with a key: it may come back, and is not waited for in vain
@@ -51,12 +52,14 @@ is state('cat')->{reason}, 'nobody waited for it any more',
 
 # an answered one: as long as somebody looks
 my $began = time;
-$t->wait_for(sub { look(); time - $began > 4 }, 20, 'twice the lease');
+$t->wait_for(sub { look(); time - $began > 6 }, 20, 'more than the lease');
 is lookup_as($t, $back->{json}{token})->{json}{state}, 'queued',
     'looked at, it is kept';
 is $lost, 0, "... all the time, $seen looks";
 $t->wait_for(sub { queued($host) == 0 }, 15, 'the lease to end');
-my $r = lookup_as($t, $back->{json}{token});
+my $r;
+$t->wait_for(sub { $r = lookup_as($t, $back->{json}{token});
+    $r->{status} != 200 }, 30, 'its end');
 is $r->{status}, 410, 'not looked at, it is let go';
 like $r->{json}{error}, qr/was released at .*: nobody waited for it/,
     '... which is said';
@@ -76,18 +79,23 @@ $t->wait_for(sub { lookup_as($t, $back->{json}{token})->{json}{state}
 pass 'it is served without a call';
 $r = lookup_as($t, $back->{json}{token});
 is $r->{json}{workerEndpoint}, 'tcp://127.0.0.1:7001', '... and routable';
-$t->wait_for(sub { time - $began > 5 }, 10, 'leases to be over');
+$began = time;
+$t->wait_for(sub { time - $began > 6 }, 20, 'leases to be over');
 is lookup_as($t, $back->{json}{token})->{json}{state}, 'ready',
     'what has a worker needs no lease';
 
 # released while a call waits for it: that call is told
 my $eve = ask_as($t, 'eve', { idempotencyKey => 'e' });
 $t->wait_for(sub { queued($host) == 1 }, 10, 'it to wait');
-my $id = lc substr +(journal($t, "SELECT hex(token_hash) AS h FROM allocations "
-    . "WHERE owner = 'who:eve'"))[0]{h}, 0, 12;
+my ($row) = @{$t->wait_for(sub {
+    my @rows = journal($t, "SELECT hex(token_hash) AS h FROM allocations "
+        . "WHERE owner = 'who:eve'");
+    return @rows && \@rows;
+}, 30, 'it to be written down')};
+my $id = lc substr $row->{h}, 0, 12;
 $r = $host->request(DELETE => "/api/v1/allocations/$id?reason=no");
 is $r->{status}, 200, 'revoked while it waits';
-answers(10, $eve);
+answers(60, $eve);
 is $eve->{status}, 410, 'the caller is told';
 like $eve->{json}{error}, qr/was revoked .*: no$|revoked while it waited: no/,
     '... and why';

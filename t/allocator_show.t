@@ -69,8 +69,9 @@ is "$r->{json}{state} $r->{json}{reason}", 'revoked enough', 'it is known';
 is_deeply [map { "$_->{what} $_->{who}" } @{$r->{json}{history}}],
     ['made who:ann', 'placed ', 'renewed ', 'revoke who:ops', 'revoked '],
     'with all that happened';
-$t->run('sqlite3', $t->dir . '/state/journal.db', 'WITH RECURSIVE n(i) AS '
-    . '(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO '
+$t->run('sqlite3', '-cmd', '.timeout 60000', $t->dir . '/state/journal.db',
+    'WITH RECURSIVE n(i) AS ('
+    . 'SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO '
     . "history (token_hash, at_ms, what, text) SELECT token_hash, created_ms, "
     . "'renewed', i FROM n, allocations WHERE hex(token_hash) "
     . "LIKE '$a->{id}%'");

@@ -18,7 +18,7 @@ my $host = $t->host(conf([fake_pool($t, options => { workers => 2 }),
     '{name: allocator}']));
 
 my $has = $host->request(POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '20s' })->{json};
+    { poolName => 'demo', wait => '60s' })->{json};
 is $has->{state}, 'ready', 'a worker is taken';
 
 my $r = wake();

@@ -15,6 +15,7 @@ use JSON ();
 use List::Util qw(sum0);
 use Queue;
 use Test::Buildkit;
+use Time::HiRes qw(time);
 
 plan tests => 36;
 
@@ -79,7 +80,8 @@ as($t, 'ann', POST => '/api/v1/workers/lookup', { token => $made_up });
 is_deeply(fresh(), { lines => [] }, 'a look has none');
 
 # what the journal cannot take
-my $lock = $t->start_pipe('sqlite', 'sqlite3', $t->dir . '/state/journal.db');
+my $lock = $t->start_pipe('sqlite', 'sqlite3', '-cmd', '.timeout 30000',
+    $t->dir . '/state/journal.db');
 sub lock_journal {
     syswrite $lock->{in}, "BEGIN EXCLUSIVE;\nSELECT 'locked';\n";
     $lock->line(10) =~ /locked/ or die 'not locked';
@@ -124,14 +126,27 @@ sub under_way {
     return ($socket, '127.0.0.1:' . $socket->sockport);
 }
 
-# who goes away before the lock does
-my ($socket, $from) = under_way(POST => '/api/v1/workers/w6/drain',
-    { reason => 'old' });
-$t->wait_for(sub { $h->log =~ /worker default\/demo\/w6: drained by \Q$from\E/ },
-    10, 'the request to be there');
-close $socket;
-syswrite $lock->{in}, "ROLLBACK;\n";
-$t->wait_for(sub { lines() > $seen }, 10, 'its line');
+# who goes away before the lock does; which the journal waits a second for, so
+# what took longer is done again
+my $from;
+for (1 .. 20) {
+    my $began = time;
+    (my $socket, $from) = under_way(POST => '/api/v1/workers/w6/drain',
+        { reason => 'old' });
+    $t->wait_for(sub { $h->log
+        =~ /worker default\/demo\/w6: drained by \Q$from\E/ }, 60,
+        'the request to be there');
+    close $socket;
+    syswrite $lock->{in}, "ROLLBACK;\n";
+    my $took = time - $began;
+    $t->wait_for(sub { lines() > $seen }, 60, 'its line');
+    last if $took < 0.8;
+
+    as($t, 'sre', POST => '/api/v1/workers/w6/drain', { undo => JSON::true },
+        \%sre);
+    $seen = lines();
+    lock_journal();
+}
 has({ what => 'drain', outcome => 'drained', who => 'who:sre', rule => 'sre',
     pool => 'default/demo', worker => 'w6', reason => 'old',
     client => $from, request => 'POST /api/v1/workers/*/drain' },
@@ -155,22 +170,25 @@ for (['done', undef], ['failed', 'BackupExists']) {
 }
 
 # tokens that are made up cannot fill the disk
+my $flood = time;
 as($t, 'eve', POST => $release, { token => $made_up }) for 1 .. 100;
 $t->wait_for(sub { my @new = lines(); @new = @new[$seen .. $#new];
     sum0(map { $_->{leftOut} // 1 } @new) == 100 }, 10, 'each line, or its place');
-cmp_ok(lines() - $seen, '<', 90, 'but lines are few');
+# 10 in a second, wherever that begins
+cmp_ok(lines() - $seen, '<', 40 + 10 * (time - $flood), 'but lines are few');
 
 # what is being written when it stops
 my @b = map { allocate_as($t, 'bob', {}, \%ci)->{json} } 1 .. 3;
 lock_journal();
+my $drained = () = $h->log =~ /w6: drained/g;
 my %under_way = map { my ($s, $client) = under_way(@$_);
     ($client => $s) } [POST => $renew, { token => $b[0]{token} }],
     [POST => $release, { token => $b[1]{token} }],
     [DELETE => "/api/v1/allocations/$b[2]{id}", {}],
     [POST => '/api/v1/workers/w6/drain', {}];
 $t->wait_for(sub { my $log = $h->log; 3 == grep { $log =~ $_ }
-    qr/$b[1]{id}: released/, qr/$b[2]{id}: revoked/, qr/w6: drained.*w6: drained/s
-    }, 10, 'them');
+    qr/$b[1]{id}: released/, qr/$b[2]{id}: revoked/,
+    qr/(?:w6: drained.*){@{[$drained + 1]}}/s }, 60, 'them');
 is($h->stop, 0, 'stops in the middle');
 is_deeply([sort map { "$_->{what} $_->{outcome} $_->{status}" }
     grep { $under_way{$_->{client} // ''} } lines()],

@@ -68,7 +68,9 @@ my $r = $t->bkctl({ env => { BKCTL_ENDPOINT => 'unix:' . $t->dir
     . '/run/api.sock' } }, 'buildctl', '--', 'debug', 'workers');
 is($r->{rc}, 0, 'it serves') or diag $r->{err};
 like($r->{out}, qr/linux/, 'a worker answers');
-like($t->read('log/buildkit-gateway-access.log'),
+# written when nginx has seen the end of the connection
+like($t->wait_for(sub { $t->read('log/buildkit-gateway-access.log') }, 60,
+    'the access log'),
     qr{^\S+\ [\d.]+:\d+\ id=[0-9a-f]{12}\ pool=default/demo\ worker=w1
        \ outcome=routed\ kind=\w+\ state=ready\ expires=[-\d:TZ]+\ wait_ms=\d+
        \ time=[\d.]+\ connect=[\d.]+\ up=\d+\ down=\d+\ status=200

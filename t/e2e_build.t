@@ -85,7 +85,10 @@ is($r->{rc}, 0, 'cache import') or diag $r->{err};
 is(() = $r->{err} =~ / CACHED$/mg, 2, 'both steps from the registry');
 
 # one connection for each command, on the right worker
-my @log = split /\n/, $t->read('access.log');
+# the last one's line is written after it has gone
+my @log;
+$t->wait_for(sub { @log = split /\n/, $t->read('access.log'); @log >= 10 }, 30,
+    'the access log');
 my $one = $t->id($token{one}) . ' w1 200';
 my $two = $t->id($token{two}) . ' w2 200';
 is(scalar(grep { $_ ne $one && $_ ne $two } @log), 0,

@@ -37,13 +37,14 @@ my $nginx = $t->nginx($t->gateway_conf(stream =>
     server => "access_log %%DIR%%/access.log bk;\n"));
 
 my $n = 0;
-my %nap = map { $_->[0] => ++$n } @cases;   # to find each one's process by
+# to find each one's process by
+my %nap = map { $_->[0] => 1_000_000_000 + 100 * $$ + ++$n } @cases;
 my $copy = "FROM scratch\nCOPY busybox /bin/busybox\n";
 my %context = (
     upload => $t->context('upload', "${copy}COPY big /big\n"),
     map { $_->[0] => $t->context($_->[0],
         "${copy}RUN [\"/bin/busybox\", \"sh\", \"-c\","
-        . " \"exec /bin/busybox sleep 100000$nap{$_->[0]}\"]\n") } @cases);
+        . " \"exec /bin/busybox sleep $nap{$_->[0]}\"]\n") } @cases);
 $t->write('upload/big', '');
 truncate $t->dir . '/upload/big', 3 << 30;
 
@@ -60,12 +61,12 @@ for my $case (@cases) {
 
     $t->wait_for(sub {
         die "$name ended:\n" . $t->read($proc->{log}) if !$t->alive($proc);
-        return $what eq 'run' ? runs("sleep 100000$nap{$name}")
+        return $what eq 'run' ? runs("sleep $nap{$name}")
             : used() > $used + 50_000;
-    }, 60, "$name to be in the middle");
+    }, 120, "$name to be in the middle");
 
     $table->cmd("end token:$token{$name} revoked 100% over budget");
-    $t->wait_for(sub { !$t->alive($proc) }, 5, "$name to end");
+    $t->wait_for(sub { !$t->alive($proc) }, 60, "$name to end");
 
     # a terminal shows no more of a line than it is wide
     my $said = $t->read($proc->{log}) =~ s/\e\[[0-9;?]*[A-Za-z]|\r//gr;

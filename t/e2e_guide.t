@@ -40,7 +40,8 @@ END
 # where a job of GitHub Actions gets its token
 my $actions = Oidc->new($t, 'actions', tls => 0);
 my %claims = (sub => 'repo:octo/app:ref:refs/heads/main', repository =>
-    'octo/app', ref => 'refs/heads/main', aud => 'buildkit-controller');
+    'octo/app', ref => 'refs/heads/main', aud => 'buildkit-controller',
+    exp => time + 3600);
 $actions->set("/token?v=2&audience=buildkit-controller", encode_json({
     value => $issuer->token('one', \%claims) }));
 my $fork = $issuer->token('one', { %claims, sub => 'repo:mallory/app:x',

@@ -71,10 +71,18 @@ END
         '--tlskey', $cert{script}{key},
         $t->dockerfile_args($context, '--no-cache')]);
 
+# who waits does so since nginx has its connection
+sub connected { scalar(() = $nginx->log =~ / client \S+ connected to /g) }
+
+my %proc;
+for my $name (@names) {
+    my $before = connected();
+    $proc{$name} = $t->start("client-$name", { env => { HOME => $t->dir,
+        BUILDX_CONFIG => $t->dir . '/buildx-x',
+        DOCKER_CONFIG => $t->dir . '/buildx-x' } }, @{$cmd{$name}});
+    $t->wait_for(sub { connected() > $before }, 60, "$name to connect");
+}
 my $began = time;
-my %proc = map { $_ => $t->start("client-$_", { env => { HOME => $t->dir,
-    BUILDX_CONFIG => $t->dir . '/buildx-x',
-    DOCKER_CONFIG => $t->dir . '/buildx-x' } }, @{$cmd{$_}}) } @names;
 
 $t->wait_for(sub { time - $began >= $first }, $first + 5, 'a late worker');
 for my $name (@names) {
@@ -89,15 +97,18 @@ $table->cmd("alloc token:$token{$_} default/demo w1 ready 0") for @names;
 
 # --- the script is through with its first build, and waits again
 
-$t->wait_for(sub { -e $t->dir . '/first' || !$t->alive($proc{script}) }, 60,
+$t->wait_for(sub { -e $t->dir . '/first' || !$t->alive($proc{script}) }, 180,
     "the script's first build");
+$t->wait_for(sub { scalar lines('script') }, 30, 'the access log');
 is(scalar lines('script'), 1, 'script: the first build, on one connection');
 $table->cmd("alloc token:$token{script} default/demo w2 starting 0");
+my $before = connected();
 $t->write('go', '');
+$t->wait_for(sub { connected() > $before }, 60, 'the script to connect');
 $began = time;
 
 for my $name (grep { $_ ne 'script' } @names) {
-    $t->wait_for(sub { !$t->alive($proc{$name}) }, 60, "$name to end");
+    $t->wait_for(sub { !$t->alive($proc{$name}) }, 180, "$name to end");
     ended($name, 1);
 }
 
@@ -108,7 +119,7 @@ $t->buildkitd('w2');
 $table->cmd("worker default/demo w2 127.0.0.1:$port{w2}"
     . ' w2.workers.buildkit.internal ready');
 $table->cmd("alloc token:$token{script} default/demo w2 ready 0");
-$t->wait_for(sub { !$t->alive($proc{script}) }, 60, 'script to end');
+$t->wait_for(sub { !$t->alive($proc{script}) }, 180, 'script to end');
 ended('script', 2);
 
 sub ended {

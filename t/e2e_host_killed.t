@@ -17,21 +17,18 @@ my $t = Test::Buildkit->new;
 my ($host, $nginx) = $t->gateway(workers => 1, shared => 1,
     onStop => 'leave');
 
-# a build that runs for as long as its RUN step finds no file "go"
+# a build that runs for as long as it is let
 my $one = $t->allocate('one');
 is($one->{run}{rc}, 0, 'allocate') or diag $one->{run}{err};
 
-my $context = $t->context('slow', <<'END');
-FROM scratch
-COPY busybox /bin/busybox
-RUN ["/bin/busybox", "sh", "-c", "i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo line $i; /bin/busybox sleep 0.1; [ $i -eq 120 ] && exit 0; done"]
-END
+my $nap = $t->held_context('held');
+my $context = $t->dir . '/held';
 my @buildctl = ($t->lab('buildctl'), '--addr',
     'tcp://localhost:' . $t->port('gw'), '--tlscacert', $one->{ca},
     '--tlscert', $one->{cert}, '--tlskey', $one->{key},
     $t->dockerfile_args($context));
 my $build = $t->start('build', {}, @buildctl);
-$t->wait_for(sub { ($t->read('build.log') // '') =~ /line 2\b/ }, 30,
+$t->wait_for(sub { ($t->read('build.log') // '') =~ /line 2\b/ }, 90,
     'the build to run');
 
 # clients that allocate as fast as they can, while plugin-host is killed
@@ -39,7 +36,7 @@ my (@answered, @clients);
 for my $round (1 .. $KILLS) {
     my @pids = map { client($_, $round) } 1 .. 3;
     my $count = $round * 7;
-    $t->wait_for(sub { answered($round) >= $count }, 30, 'some answers');
+    $t->wait_for(sub { answered($round) >= $count }, 60, 'some answers');
     $host->kill('KILL');
     is($host->stop, 137, "killed with @{[answered($round)]} answered");
     waitpid $_, 0 for @pids;
@@ -51,9 +48,14 @@ for my $file (glob $t->dir . '/answers.*') {
 }
 cmp_ok(scalar @answered, '>', $KILLS * 10, scalar(@answered) . ' were answered');
 
-my %known = map { $_->{id} => $_->{state} }
-    @{$host->request('GET', '/api/v1/allocations')->{json}};
-my @lost = grep { ($known{$t->id($_)} // 'unknown') ne 'ready' } @answered;
+# its worker is looked at first
+my (%known, @lost);
+eval { $t->wait_for(sub {
+    %known = map { $_->{id} => $_->{state} }
+        @{$host->request('GET', '/api/v1/allocations')->{json}};
+    @lost = grep { ($known{$t->id($_)} // 'unknown') ne 'ready' } @answered;
+    return !@lost;
+}, 30, 'all to be ready') };
 is(scalar @lost, 0, 'plugin-host knows every one of them') or
     diag explain [map { [$t->id($_), $known{$t->id($_)}] } @lost];
 
@@ -72,6 +74,7 @@ is(scalar(grep { $host->request('POST', '/api/v1/workers/release',
 
 # the build did not notice
 is($t->alive($build), 1, 'the build runs still');
+$t->end_held($nap);
 $t->wait_for(sub { !$t->alive($build) }, 60, 'the build to end');
 is($build->{status}, 0, 'the build ended well');
 unlike($t->read('build.log'), qr/error|reconnect/i, 'and saw nothing');

@@ -28,7 +28,7 @@ is($t->bkctl({ timeout => 1 }, 'pools')->{rc}, -1, 'plugin-host is stopped');
 $r = $t->wait_for(sub {
     my $got = $t->buildctl($two, 'debug', 'workers');
     return $got->{rc} != 0 && $got;
-}, 20, 'the short one to end');
+}, 60, 'the short one to end');
 like($r->{err}, qr/allocation $two->{id} expired at/,
     'an expired one is refused all the same');
 

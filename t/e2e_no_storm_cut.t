@@ -43,7 +43,7 @@ for my $why (qw(revoked expired failed killed)) {
             die $t->read($b->{proc}{log}) if !$t->alive($b->{proc});
         }
         return !grep { !runs($_->{nap}) } @builds;
-    }, 90, "the builds to run ($why)");
+    }, 150, "the builds to run ($why)");
 
     strike($why, @builds);
     judge($why, $_) for @builds;
@@ -115,7 +115,7 @@ sub strike {
 
 sub judge {
     my ($why, $b) = @_;
-    $t->wait_for(sub { !$t->alive($b->{proc}) }, 20, "$b->{name} to end");
+    $t->wait_for(sub { !$t->alive($b->{proc}) }, 60, "$b->{name} to end");
     my $said = $t->read($b->{proc}{log}) =~ s/\e\[[0-9;?]*[A-Za-z]|\r//gr;
 
     isnt($b->{proc}{status}, 0, "$b->{name}: fails");

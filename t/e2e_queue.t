@@ -15,7 +15,7 @@ use Time::HiRes qw(time);
 plan tests => 13;
 
 my $t = Test::Buildkit->new;
-my $lease = 2;
+my $lease = 4;
 my ($host, $nginx) = $t->gateway(workers => 1,
     allocator => "queueLease: ${lease}s",
     nginx => { stream => "buildkit_report %%DIR%%/reports;\n" });
@@ -31,14 +31,16 @@ my $client = $t->start('client', { env => { HOME => $t->dir } },
     $t->lab('buildctl'), '--addr', 'tcp://localhost:' . $t->port('gw'),
     map({ ("--tls$_", $t->dir . "/held-$_.pem") } qw(cacert cert key)),
     $t->dockerfile_args($t->context('app')));
-$t->wait_for(sub { phase($held) eq 'held' }, 20, 'the gateway to hold it');
+# as long as its client is on its way somebody else shows interest
+$t->wait_for(sub { $host->request(GET => "/api/v1/allocations/$held->{id}");
+    phase($held) eq 'held' }, 20, 'the gateway to hold it');
 pass('its client is held');
 
 my $began = time;
 $t->wait_for(sub { one($left)->{state} eq 'released' }, 30, 'the lease');
 is(one($left)->{reason}, 'nobody waited for it any more',
     'whose client does not come is let go');
-$t->wait_for(sub { time - $began > 3 * $lease }, 30, 'three leases');
+$t->wait_for(sub { time - $began > 2 * $lease }, 30, 'two leases');
 is(one($held)->{state}, 'queued', 'the held one keeps its place');
 is(phase($held), 'held', '... and is held');
 ok($t->alive($client), '... without an error');

@@ -7,6 +7,8 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
+# s; a client that believes in another try waits for 20
+my $ONCE = 15;
 my $t = Test::Buildkit->new;
 
 my $iso = qr/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/;
@@ -40,7 +42,7 @@ my @rows = (
     long => [{ cn => 'alloc:' . 'a' x 294 }, undef, $auth,
         qr/the allocation token in this certificate is empty or longer than 256 characters; $deep/],
     unknown => [{}, undef, $auth,
-        qr/allocation ID is not known here \(waited 2s\); it ended long ago, or is of another gateway: $deep/],
+        qr/allocation ID is not known here \(waited \d+s\); it ended long ago, or is of another gateway: $deep/],
     expired => [{}, 'expired 0', $auth,
         qr/allocation ID expired at $when; $deep/],
     released => [{}, 'released 0', $auth,
@@ -91,7 +93,7 @@ for my $name (@names) {
     is($r->{rc}, 1, "$name: exit status");
     like($said, qr/\Aerror: failed to list workers: $code: buildkit gateway: $text\n\z/,
         "$name: text");
-    cmp_ok($r->{time}, '<', 5, "$name: at once");
+    cmp_ok($r->{time}, '<', $ONCE, "$name: at once");
 }
 
 my $r = $t->buildctl(undef, 'debug', 'workers');
@@ -106,7 +108,7 @@ $r = $t->buildctl($cert{revoked}, $t->dockerfile_args($context));
 is($r->{rc}, 1, 'buildctl build');
 like($r->{err}, qr/error: listing workers for Build: failed to list workers: Unauthenticated: buildkit gateway: allocation $id was revoked at $when: key leaked/,
     'buildctl build: text');
-cmp_ok($r->{time}, '<', 5, 'buildctl build: at once');
+cmp_ok($r->{time}, '<', $ONCE, 'buildctl build: at once');
 
 for my $name (qw(revoked unknown)) {
     $id = $t->id($token{$name});
@@ -116,7 +118,7 @@ for my $name (qw(revoked unknown)) {
     is($r->{rc}, 1, "buildx build, $name");
     like($r->{err}, qr/ERROR: failed to build: Unauthenticated: buildkit gateway: allocation $id /,
         "buildx build, $name: text");
-    cmp_ok($r->{time}, '<', 5, "buildx build, $name: at once");
+    cmp_ok($r->{time}, '<', $ONCE, "buildx build, $name: at once");
 }
 
 is($t->worker_object('w1')->stats->{accepted}, 0, 'the worker saw nobody');

@@ -23,11 +23,13 @@ is($cert->{worker}, 'w1', 'an allocation');
 sub get { $host->request(GET => "/api/v1/$_[0]")->{json} }
 sub session { get('sessions?allocation=' . $cert->{id})->[0] // {} }
 sub lines { split /\n/, $t->read('access.log') // '' }
+sub connections { scalar(() = $nginx->log =~ / client \S+ connected to /g) }
 
 # a look, and one that is not: buildx prints both as the same
 is($t->buildx_create('b', $cert)->{rc}, 0, 'buildx create');
 my $r = $t->buildx('b', 'inspect', '--bootstrap', 'b');
 like($r->{out}, qr/Status:\s+running/, 'buildx inspect');
+$t->wait_for(sub { lines() == connections() }, 30, 'their lines');
 my @looks = lines();
 is(scalar(grep { /^routed look w1 \d+ \d+$/ } @looks), scalar @looks,
     'nothing but looks in the log') or diag join "\n", @looks;
@@ -50,7 +52,7 @@ my $build = $t->start('build', {}, $t->lab('buildctl'), '--addr',
     $t->dockerfile_args($context));
 $t->wait_for(sub { ($t->read($build->{log}) // '') =~ m{\[3/3\] RUN}
     || !$t->alive($build) }, 60, 'its RUN step');
-$t->wait_for(sub { (session()->{bytesUp} // 0) > 1 << 20 }, 20,
+$t->wait_for(sub { (session()->{bytesUp} // 0) > 1 << 20 }, 30,
     'its bytes to be counted');
 my $s = session();
 is($s->{phase}, 'live', 'live');
@@ -60,15 +62,19 @@ ok($s->{bytesUp} > 1 << 20, 'with what was uploaded');
 ok($s->{bytesDown} > 100, 'and what came back');
 $t->wait_for(sub { get('workers')->[0]{builds} == 1 }, 10, 'the worker');
 pass('its worker has one build');
-is(get("allocations/$cert->{id}")->{connections}, 1, 'its allocation as well');
+$t->wait_for(sub { get("allocations/$cert->{id}")->{connections} == 1 }, 30,
+    'the allocation');
+pass('its allocation as well');
 
 $t->stop($build, 'INT');
-$t->wait_for(sub { lines() > @looks }, 20, 'its line in the log');
+$t->wait_for(sub { lines() > @looks && lines() == connections() }, 30,
+    'its line in the log');
 my ($line) = (lines())[scalar @looks];
 my ($up, $down) = $line =~ /^routed build w1 (\d+) (\d+)$/;
 ok($up, 'its line in the log') or diag $line;
 $t->wait_for(sub { get('workers')->[0]{connections} == 0 }, 10, 'its end');
-ok(get('workers')->[0]{lastUsedAt}, 'when its worker was used last is known');
+ok($t->wait_for(sub { get('workers')->[0]{lastUsedAt} }, 30, 'its use'),
+    'when its worker was used last is known');
 
 # the counters are those of the log
 my ($all_up, $all_down) = (0, 0);
@@ -78,8 +84,11 @@ for (lines()) {
     $all_down += $d;
 }
 my $n = lines();
-my %m = %{metrics($t)};
 my $pool = 'pool="default/demo"';
+my %m;
+eval { $t->wait_for(sub { %m = %{metrics($t)};
+    ($m{"connections_total{$pool,outcome=\"routed\"}"} // 0) == $n }, 30,
+    'the counters') };
 is($m{"connections_total{$pool,outcome=\"routed\"}"}, $n, 'all were routed');
 is($m{"accepted_total{$pool}"}, $n, 'and counted once');
 is($m{"bytes_total{$pool,direction=\"up\"}"}, $all_up, 'bytes up');

@@ -49,7 +49,7 @@ $said{thief} = all($t->buildctl({ %{$one[0]}, cert => $t->dir . '/thief.pem',
 my $run = $t->start('run', { env => { BKCTL_ENDPOINT => 'unix:' . $t->dir
     . '/api.sock', BKCTL_POOL => 'default/demo' } }, $t->build . '/bkctl',
     'run', '--', 'sh', '-c', 'echo up; exec sleep 600');
-$t->wait_for(sub { ($t->read('run.log') // '') =~ /^up/m }, 30, 'bkctl run');
+$t->wait_for(sub { ($t->read('run.log') // '') =~ /^up/m }, 90, 'bkctl run');
 my @own = ($$, $run->{pid});
 for my $proc (glob '/proc/[0-9]*') {
     my $environ = $t->read("$proc/environ") // '';

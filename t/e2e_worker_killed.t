@@ -11,8 +11,9 @@ my $t = Test::Buildkit->new;
 
 # [name, client, signal, what is read]
 my $closed = qr/worker \w+ of allocation ID closed the connection in the middle of the build; run the build again/;
-my $silent = qr/worker \w+ stopped answering: allocation ID has a build running, and for 3s no byte came or went; run bkctl allocate for another worker/;
+my $silent = qr/worker \w+ stopped answering: allocation ID has a build running, and for 10s no byte came or went; run bkctl allocate for another worker/;
 my $failed = qr/allocation ID failed at \S+ \(\d+s ago\): buildkitd was killed by signal 9; run bkctl allocate/;
+# (those of one signal go together)
 my @cases = (
     ['ctl-kill', 'buildctl', 'KILL', $closed],
     ['ctl-told', 'buildctl', 'KILL', $failed],
@@ -22,6 +23,8 @@ my @cases = (
 );
 
 plan tests => 5 * @cases + 1;
+
+my $naps = 0;       # to find each one's process by
 
 my %token = map { $_->[0] => $t->token } @cases;
 my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") }
@@ -34,58 +37,83 @@ my $table = $t->table('pool default/demo',
     keys %token);
 
 # real builds are never silent for longer than 5 s (wire.md); these are not
-# meant to end, and a test is not meant to last
-my $nginx = $t->nginx($t->gateway_conf(stream =>
+# meant to end, and a test is not meant to last.  The one that is told why
+# waits until it is told
+my $conf = $t->gateway_conf(stream =>
     'log_format bk "$buildkit_allocation $status";', server =>
-    "buildkit_silence 3s; access_log %%DIR%%/access.log bk;\n"));
+    "buildkit_silence 10s; access_log %%DIR%%/access.log bk;\n");
+my ($server) = $conf =~ /^(    server \{\n.*?^    \}\n)/ms;
+my $told = $server =~ s/PORT:gw/PORT:told/r
+    =~ s/buildkit on;/buildkit on; buildkit_lost 60s;/r;
+my $nginx = $t->nginx($conf =~ s/\Q$server\E/$server$told/r);
 
 my $env = { map { $_ => $t->dir . '/home' }
     qw(HOME BUILDX_CONFIG DOCKER_CONFIG) };
 
-for my $i (0 .. $#cases) {
-    my ($name, $client, $signal, $text) = @{$cases[$i]};
-    my $id = $t->id($token{$name});
-    my $nap = 200_000 + $i;
+for my $signal (qw(KILL STOP)) {
+    my @builds = map { prepare(@$_) } grep { $_->[2] eq $signal } @cases;
+    my $before = connections();
+
+    for my $b (@builds) {
+        $b->{proc} = $t->start($b->{name}, { env => $env }, @{$b->{cmd}});
+    }
+    for my $b (@builds) {
+        $t->wait_for(sub {
+            die "$b->{name} ended:\n" . $t->read($b->{proc}{log})
+                if !$t->alive($b->{proc});
+            return $t->read($b->{proc}{log}) =~ / $b->{nap}\n/;
+        }, 180, "$b->{name} to be in the middle");
+    }
+
+    my %pid = map { $_->{name} => $t->buildkitd_process($worker{$_->{name}})
+        ->{pid} } @builds;
+    kill $signal => values %pid;
+    $table->cmd("end token:$token{$_} failed buildkitd was killed by"
+        . ' signal 9') for grep { $pid{$_} } 'ctl-told';
+
+    for my $b (@builds) {
+        my $name = $b->{name};
+        my $id = $t->id($token{$name});
+        $t->wait_for(sub { !$t->alive($b->{proc}) }, 60, "$name to end");
+
+        my $said = $t->read($b->{proc}{log}) =~ s/$id/ID/gr;
+        isnt($b->{proc}{status}, 0, "$name: exit status");
+        like($said, qr/buildkit gateway: $b->{text}/, "$name: the reason")
+            or diag $said;
+        unlike($said, qr/transport|EOF|GOAWAY|code = Unavailable|reset by peer/i,
+            "$name: nothing of a transport") or diag $said;
+        is(connections(), $before + @builds, "$name: one connection");
+        my $log = sub { ($t->read('access.log') // '') =~ /^$id 503$/m };
+        ok($t->wait_for($log, 30, 'the access log'), "$name: the status");
+    }
+
+    kill CONT => values %pid;
+    kill KILL => map { runs($_->{nap}) } @builds if $signal eq 'KILL';
+}
+
+unlike($nginx->log, qr/\[(crit|alert)\]/, 'nothing critical is logged');
+
+
+# a build of a case, as far as it can be had before it begins
+sub prepare {
+    my ($name, $client, $signal, $text) = @_;
+
+    my $nap = 1_000_000_000 + 100 * $$ + $naps++;
     my $context = $t->context($name, "FROM scratch\nCOPY busybox /bin/busybox"
         . "\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \"while :; do"
         . " /bin/busybox sleep 0.2; echo $nap; done\"]\n");
 
-    my @cmd = command($name, $client, $context);
-    my $before = connections();
-    my $proc = $t->start($name, { env => $env }, @cmd);
-    $t->wait_for(sub {
-        die "$name ended:\n" . $t->read($proc->{log}) if !$t->alive($proc);
-        return $t->read($proc->{log}) =~ / $nap\n/;
-    }, 60, "$name to be in the middle");
-
-    my $worker = $t->buildkitd_process($worker{$name});
-    kill $signal => $worker->{pid};
-    $table->cmd("end token:$token{$name} failed buildkitd was killed by"
-        . ' signal 9') if $name eq 'ctl-told';
-    $t->wait_for(sub { !$t->alive($proc) }, 15, "$name to end");
-
-    my $said = $t->read($proc->{log}) =~ s/$id/ID/gr;
-    isnt($proc->{status}, 0, "$name: exit status");
-    like($said, qr/buildkit gateway: $text/, "$name: the reason")
-        or diag $said;
-    unlike($said, qr/transport|EOF|GOAWAY|code = Unavailable|reset by peer/i,
-        "$name: nothing of a transport") or diag $said;
-    is(connections(), $before + 1, "$name: one connection");
-    my $log = sub { ($t->read('access.log') // '') =~ /^$id 503$/m };
-    ok($t->wait_for($log, 5, 'the access log'), "$name: the status");
-
-    kill CONT => $worker->{pid};
-    kill KILL => runs($nap) if $signal eq 'KILL';
+    return { name => $name, text => $text, nap => $nap,
+        cmd => [command($name, $client, $context)] };
 }
-
-unlike($nginx->log, qr/\[(crit|alert)\]/, 'nothing critical is logged');
 
 
 sub command {
     my ($name, $client, $context) = @_;
 
     my $cert = $cert{$name};
-    my $addr = 'tcp://localhost:' . $t->port('gw');
+    my $addr = 'tcp://localhost:' . $t->port($name eq 'ctl-told' ? 'told'
+        : 'gw');
 
     if ($client eq 'buildx') {
         my $r = $t->run({ env => $env }, $t->lab('buildx'), 'create',

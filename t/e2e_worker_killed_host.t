@@ -11,7 +11,9 @@ plan tests => 5;
 
 my $t = Test::Buildkit->new;
 
-my ($host, $nginx) = $t->gateway(workers => 1);
+# as long as plugin-host needs to see it
+my ($host, $nginx) = $t->gateway(workers => 1, nginx => {
+    server => "buildkit_lost 30s;\n" });
 my $a = $t->allocate('a');
 my $nap = 300_000 + $$ % 100_000;
 my $context = $t->context('app', "FROM scratch\nCOPY busybox /bin/busybox\n"

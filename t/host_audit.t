@@ -150,7 +150,7 @@ like($t->http('127.0.0.1:' . $t->port('metrics'), GET => '/metrics')->{body},
     qr/^buildkit_gateway_audit_lines_total\{outcome="lost"\} 4$/m, 'but counted');
 is($h->stop, 0, 'and stops nothing');
 
-my $r = $t->run({ timeout => 10 }, Access::program($t), '-c',
+my $r = $t->run(Access::program($t), '-c',
     $t->write('bad.yaml', $t->read('full.yaml') =~ s{/dev/full}{/no/such/f}r));
 ok($r->{rc} == 1 && $r->{err} =~ m{cannot open the audit log /no/such/f},
     'a folder that is not there is an error at the start') or diag($r->{err});

@@ -59,10 +59,10 @@ $t->write('mode-w2', "ok\n");
 my $host = $t->host(conf(['{name: allocator}', fake_pool($t, each => 1,
     options => { workers => 2, startTimeout => '60s' })]));
 my $asked = ask($host, POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '30s' });
+    { poolName => 'demo', wait => '60s' });
 $t->wait_for(sub { worker($host, 'w1')->{state} eq 'starting' }, 15, 'a start');
 drain($host, 'w1', reason => 'slow');
-answers(20, $asked);
+answers(60, $asked);
 is $asked->{json}{workerName}, 'w2', 'who waits for it gets another one';
 $t->wait_for(sub { worker($host, 'w1')->{state} eq 'stopped' }, 15,
     'w1 to stop');
@@ -81,7 +81,7 @@ pass 'then it is stopped at once';
 # ... an idle one at once; found running by the next plugin-host as well
 $t->write('mode-w1', "ok\n");
 drain($host, 'w1', undo => JSON::true);
-$a = allocate($host, wait => '20s')->{json};
+$a = allocate($host, wait => '60s')->{json};
 is $a->{workerName}, 'w1', 'taken back, it is started';
 release($host, $a);
 is worker($host, 'w1')->{state}, 'ready', 'idle';
@@ -91,7 +91,7 @@ $t->wait_for(sub { worker($host, 'w1')->{state} eq 'stopped' }, 15,
 pass 'an idle one is stopped at once';
 
 drain($host, 'w1', undo => JSON::true);
-$a = allocate($host, wait => '20s')->{json};
+$a = allocate($host, wait => '60s')->{json};
 drain($host, 'w1');
 $host->kill('KILL');
 $host->restart;

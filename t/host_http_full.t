@@ -14,6 +14,7 @@ use Test::Buildkit;
 
 plan tests => 4;
 
+my $ASK = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 my $t = Test::Buildkit->new;
 $t->write('static.yaml', "pools:\n  - name: default/demo\n");
 
@@ -59,21 +60,35 @@ sub stranger {
 
     close $stays;
     close $_->{stays} for @strangers;
-    my @all = map { IO::Socket::INET->new(PeerAddr => $tcp, Timeout => 10)
-        or die "$tcp: $!" } 1 .. $n;
-    # what was refused is at its end before an answer to one of the others is
-    my $select = IO::Select->new(@all);
-    my $ended = 0;
     local $SIG{PIPE} = 'IGNORE';
-    syswrite $_, "GET /healthz HTTP/1.1\r\n\r\n" for @all;
+    # who says nothing for ten seconds is closed
+    my @all = map {
+        my $s = IO::Socket::INET->new(PeerAddr => $tcp, Timeout => 60)
+            or die "$tcp: $!";
+        syswrite $s, $ASK;
+        $s;
+    } 1 .. $n;
+    # what was refused is at its end before an answer to one of the others is
+    my @stay = answered(@all);
+    syswrite $tell, @all - @stay;
+    # nor does the host keep those that are idle for a minute
+    until (IO::Select->new($wait)->can_read(10)) {
+        syswrite $_, $ASK for @stay;
+        @stay = answered(@stay);
+    }
+    POSIX::_exit(0);
+}
+
+# those of them that are not at their end
+sub answered {
+    my $select = IO::Select->new(@_);
+    my @stay;
     while ($select->count) {
         for my $s ($select->can_read(10)) {
-            my $got = sysread $s, my $text, 4096;
-            $ended++ if !$got;
+            push @stay, $s if sysread $s, my $text, 4096;
             $select->remove($s);
         }
     }
-    syswrite $tell, $ended;
-    sysread $wait, my $end, 1;
-    POSIX::_exit(0);
+
+    return @stay;
 }

@@ -28,7 +28,7 @@ sub raw {
         . "$head\r\n\r\n";
     $s->flush;
     my ($text, $select) = ('', IO::Select->new($s));
-    while ($select->can_read(15)) {
+    while ($select->can_read(60)) {
         sysread $s, $text, 65536, length $text or last;
     }
     return $text;

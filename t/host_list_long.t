@@ -46,15 +46,23 @@ is($host->request(GET => "$path?pool=default/no")->{status}, 404,
 
 # one who does not read
 my $slow = raw("GET $path HTTP/1.1\r\nHost: x\r\n\r\n");
-IO::Select->new($slow)->can_read(10) or die 'no answer';
+IO::Select->new($slow)->can_read(60) or die 'no answer';
 is($host->request(GET => '/healthz')->{status}, 200, 'others are answered');
 is(scalar(@{whole($host->request(GET => $path))}), $MANY,
     'others get the list as well');
 
-# the list shrinks while he reads it: what is gone is left out
+# the list shrinks while one reads it: what is gone is left out.  Another one,
+# as the host closes who takes nothing for half a minute.
+close $slow;
+$slow = raw("GET $path HTTP/1.1\r\nHost: x\r\n\r\n");
 my $got = '';
 sysread $slow, $got, 4096;
-put(10);
+my $took = time;
+put(10, sub {
+    return if time - $took < 5;
+    $took = time;
+    sysread $slow, $got, 65536, length $got;
+});
 $got .= rest($slow);
 $got =~ s/^.*?\r\n\r\n//s;
 my $rest = decode_json(unchunked($got));
@@ -77,9 +85,9 @@ ok($t->wait_for(sub { !$host->alive }, 15, 'its end'), 'a stop amid it');
 is($host->{proc}{status}, 0, 'ends well');
 
 
-# n allocations, as soon as they are in
+# n allocations, as soon as they are in; what is done meanwhile
 sub put {
-    my ($n) = @_;
+    my ($n, $code) = @_;
 
     my $yaml = "pools:\n  - name: default/other\n  - name: default/demo\n"
         . "    workers:\n      - {name: w1, endpoint: \"127.0.0.1:1\","
@@ -95,11 +103,12 @@ sub put {
     chmod 0600, $t->dir . '/static.new';
     rename $t->dir . '/static.new', $t->dir . '/static.yaml' or die;
     $t->wait_for(sub {
+        $code->() if $code;
         my $pools = $host->request(GET => '/api/v1/pools')->{json};
         return grep { $_->{name} eq 'default/demo'
             && $_->{allocations}{live} == $n
             && $_->{allocations}{released} == 0 } @$pools;
-    }, 60, "$n allocations");
+    }, 300, "$n allocations");
 }
 
 sub whole {
@@ -122,7 +131,7 @@ sub rest {
 
     my $text = '';
     while ($text !~ /\r\n0\r\n\r\n\z/) {
-        IO::Select->new($s)->can_read(10) or die 'it stops';
+        IO::Select->new($s)->can_read(60) or die 'it stops';
         sysread $s, $text, 65536, length $text or last;
     }
     return $text;

@@ -33,7 +33,7 @@ isnt(report_ticks($r->{pid}), $r->{ticks}, 'which is no process of ours');
 
 my $live = $t->tls($cert) or die;
 print $live "hello\n";
-$t->read_until($live, qr/hello\n/, 10);
+$t->read_until($live, qr/hello\n/, 60);
 
 # plugin-host looks several times
 my $beat = report_read($file)->{heartbeat_ms};

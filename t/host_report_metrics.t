@@ -34,15 +34,15 @@ my $pool = 'pool="default/demo"';
 is_deeply([map { $m{"$_\{$pool}"} } qw(accepted_total held_total looks_total
     retries_total)], [1001, 1002, 1005, 1006], 'plain counters');
 is_deeply([map { $m{"connections_total{$pool,outcome=\"$_\"}"} }
-    qw(routed gone refused)], [1003, 1004, sum(2000 .. 2019)], 'outcomes');
+    qw(routed gone refused)], [1003, 1004, sum(2000 .. 2020)], 'outcomes');
 is_deeply([map { $m{"bytes_total{$pool,direction=\"$_\"}"} } qw(up down)],
     [1007, 1008], 'bytes');
 
 my @refused = qw(certificate no_token unknown key pool expired released
     revoked failed draining queued starting worker table connections held
-    shutdown cut timeout);
+    shutdown cut timeout lookup);
 is_deeply([map { $m{"refused_total{$pool,reason=\"$_\"}"} } @refused],
-    [2001 .. 2019], 'every reason of a refusal');
+    [2001 .. 2020], 'every reason of a refusal');
 my @cut = qw(expired released revoked failed worker silence shutdown gone
     moved timeout);
 is_deeply([map { $m{"cut_total{$pool,reason=\"$_\"}"} } @cut],

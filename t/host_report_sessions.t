@@ -25,7 +25,7 @@ my $api = $t->dir . '/api.sock';
 sub get { $t->http($api, GET => "/api/v1/$_[0]") }
 sub sessions { @{get("sessions$_[0]")->{json} // []} }
 
-my $nginx = $t->nginx($t->gateway_conf(
+my $nginx = $t->nginx($t->gateway_conf(server => "buildkit_grace 10m;\n",
     stream => "buildkit_report %%DIR%%/reports;\n"),
     workers => 2, events => 'accept_mutex off;');
 
@@ -37,7 +37,7 @@ $t->wait_for(sub {
     for my $n (1 .. 2) {
         my $s = $t->tls($cert{$n}) or die;
         print $s "hello\n";
-        $t->read_until($s, qr/hello\n/, 10);
+        $t->read_until($s, qr/hello\n/, 30);
         push @open, $s;
     }
     $seen{$_->{gateway}}{$_->{worker}}++ for sessions('');
@@ -81,6 +81,8 @@ $t->wait_for(sub {
 }, 10, 'a held one');
 is("$s->{phase}|$s->{pool}|$s->{worker}", 'held||', 'an unknown one');
 close $grace;
+$t->wait_for(sub { !sessions('?allocation=' . $t->id($unknown)) }, 30,
+    'it to be gone');
 
 # one that waits
 my $held = $t->tls($cert{3}) or die;
@@ -94,9 +96,11 @@ is_deeply($pool->{connections}, { held => 1, live => scalar @open },
     'in the list of pools');
 is(get('allocations/' . $t->id($token{3}))->{json}{connections}, 1,
     'in its allocation');
-is(metrics($t)->{'sessions{phase="held"}'}, 1, 'in the metrics: held');
-$t->wait_for(sub { metrics($t)->{'sessions{phase="live"}'} == @open }, 5,
-    'in the metrics: live');
+my $m;
+$t->wait_for(sub { $m = metrics($t);
+    $m->{'sessions{phase="held"}'} && $m->{'sessions{phase="live"}'} == @open },
+    30, 'the metrics');
+is($m->{'sessions{phase="held"}'}, 1, 'in the metrics: held');
 is(metrics($t)->{'gateways{state="serving"}'}, 2, 'and the processes');
 
 close $_ for @open, $held;

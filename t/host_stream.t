@@ -30,7 +30,7 @@ sub rest {
     my ($s) = @_;
 
     my ($text, $select) = ('', IO::Select->new($s));
-    while ($select->can_read(10)) {
+    while ($select->can_read(60)) {
         sysread $s, $text, 65536, length $text or last;
     }
     return $text;

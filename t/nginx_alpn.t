@@ -35,7 +35,7 @@ for ([['h2'], 'h2'], [['http/1.1', 'h2'], 'h2'], [['http/1.1'], undef],
     my $socket = $t->tls($cert[0], alpn => $offer);
     is($socket && $socket->alpn_selected, $want, "$name offered");
     print $socket "hello\n";
-    like($t->read_until($socket, qr/hello/, 10), qr/worker w1/,
+    like($t->read_until($socket, qr/hello/, 30), qr/worker w1/,
         "$name: served");
 }
 

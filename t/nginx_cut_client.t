@@ -7,6 +7,8 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 use Test::Buildkit::Live;
+use IO::Select;
+use IO::Socket::INET;
 use Time::HiRes qw(time);
 
 plan tests => 21;
@@ -22,7 +24,45 @@ my $table = $t->table('pool default/demo', $live->row,
 my $nginx = $t->nginx($t->gateway_conf(stream =>
     'log_format bk "$status|$buildkit_allocation|$bytes_received|'
     . '$bytes_sent|$upstream_bytes_sent|$upstream_bytes_received";',
-    server => "access_log %%DIR%%/access.log bk;\n"));
+    server => "access_log %%DIR%%/access.log bk;\n    }\n"
+    . "    server {\n        listen 127.0.0.1:%%PORT:turn%%; return '';\n"));
+
+# what nginx was about to do is done
+sub turn {
+    my $turn = IO::Socket::INET->new(PeerAddr => '127.0.0.1:'
+        . $t->port('turn')) or die "turn: $!";
+    sysread $turn, my $nothing, 1;
+
+    return;
+}
+
+# Says so much to a client who does not read that nginx cannot pass it on; what
+# nginx reads at once ends with a frame: it need not wait for any.  A client
+# that is cut then has ten seconds to read, and not two from when he was told.
+# Returns how much it was.
+sub stuff {
+    my ($worker) = @_;
+
+    my $socket = $worker->{socket};
+    my $frame = Test::Buildkit::H2::frame(0, 0, 1, 'z' x 1015) x 16;
+    my ($sent, $pos, $full) = (0, 0, 0);
+    my $deadline = time + 30;
+    $socket->blocking(0);
+    while ($full < 3 && time < $deadline) {
+        my $n = syswrite $socket, substr $frame, $pos;
+        if ($n) {
+            $sent += $n;
+            $pos = ($pos + $n) % length $frame;
+            $full = 0;
+            next;
+        }
+        next if IO::Select->new($socket)->can_write(0.1);
+        turn();
+        $full++;
+    }
+
+    return $sent;
+}
 
 sub revoke {
     my ($name) = @_;
@@ -31,6 +71,7 @@ sub revoke {
     $table->cmd("end token:$token{$name} revoked now");
     $t->wait_for(sub { $nginx->log =~ /cut: code 16, allocation $id/ }, 5,
         "$name to be cut");
+    turn();
 
     return;
 }
@@ -53,15 +94,14 @@ sub logged {
     my ($client, $worker) = $live->connect($cert{stays});
     $client->request(1);
     $worker->until(sub { $worker->seen(1, 1) });
+    stuff($worker);
     revoke('stays');
-    my (undef, $text) = $client->said(1);
-    for my $id (3, 5, 11) {
-        $client->request($id);
-        is(($client->said($id))[1], $text, "stream $id, later");
-    }
+    $client->request($_) for 3, 5, 11;
     $client->frame(6, 0, 0, '12345678');
+    my (undef, $text) = $client->said(1);
+    is(($client->said($_))[1], $text, "stream $_, later") for 3, 5, 11;
     ok($client->until(sub { $client->seen(6) }), 'a PING is answered');
-    ok($client->wait_closed(10), 'closed by the gateway');
+    ok($client->wait_closed(30), 'closed by the gateway');
     is($client->{goaway}, $text, 'after GOAWAY with the same words');
     $client->finish;
     is((logged('stays'))[0], 403, 'stays: status');
@@ -71,7 +111,7 @@ sub logged {
 {
     my ($client, $worker) = $live->connect($cert{quiet});
     revoke('quiet');
-    ok($client->wait_closed(10), 'quiet: closed by the gateway');
+    ok($client->wait_closed(30), 'quiet: closed by the gateway');
     is($client->{goaway}, undef, 'without GOAWAY');
     is($client->{settings}, 1, 'and without a second SETTINGS');
 }
@@ -94,23 +134,9 @@ sub logged {
     my ($client, $worker) = $live->connect($cert{slow});
     $client->request(1);
     $worker->until(sub { $worker->seen(1, 1) });
-    $worker->{socket}->blocking(0);
-    # what nginx reads at once ends with a frame: it need not wait for any
-    my $frame = Test::Buildkit::H2::frame(0, 0, 1, 'z' x 1015) x 16;
-    my ($sent, $pos) = (0, 0);
-    my $deadline = time + 2;
-    while (time < $deadline) {
-        my $n = syswrite $worker->{socket}, substr $frame, $pos;
-        if (!$n) {
-            last if !IO::Select->new($worker->{socket})->can_write(0.3);
-            next;
-        }
-        $sent += $n;
-        $pos = ($pos + $n) % length $frame;
-    }
-    cmp_ok($sent, '>', 200_000, 'the client does not read');
+    cmp_ok(stuff($worker), '>', 200_000, 'the client does not read');
     revoke('slow');
-    like(($client->said(1, 15))[1], qr/was revoked/, 'slow: reads it at last');
+    like(($client->said(1, 30))[1], qr/was revoked/, 'slow: reads it at last');
     is(length($client->body(1)) % 1015, 0, 'behind whole frames');
     $client->finish;
     is((logged('slow'))[0], 403, 'slow: status');
@@ -121,10 +147,14 @@ sub logged {
     my ($client, $worker) = $live->connect($cert{upload});
     $client->request(1);
     $worker->until(sub { $worker->seen(1, 1) });
+    stuff($worker);
     revoke('upload');
     my $data = Test::Buildkit::H2::frame(0, 0, 1, 'u' x 16384);
     $client->send($data x 16) for 1 .. 16;
+    # which is answered when all of it was read
+    $client->frame(6, 0, 0, '12345678');
     like(($client->said(1))[1], qr/was revoked/, 'amid an upload');
+    $client->until(sub { $client->seen(6) });
     $client->finish;
     my ($status, $received, $sent, $up, $down) = logged('upload');
     cmp_ok($received, '>', 16 * 16 * 16384 - 65536, '$bytes_received has it');
@@ -141,5 +171,5 @@ sub logged {
     revoke('away');
     $client->finish;
     is((logged('away'))[0], 403, 'away: status');
-    ok($worker->wait_closed(5), 'away: the worker is let go');
+    ok($worker->wait_closed(30), 'away: the worker is let go');
 }

@@ -21,7 +21,8 @@ my $table = $t->table('pool default/demo', $live->row,
 my $nginx = $t->nginx($t->gateway_conf(stream =>
     'log_format bk "$status|$buildkit_allocation|";',
     server => "access_log %%DIR%%/access.log bk;\n"),
-    main => "worker_shutdown_timeout 4s;\n");
+    # they are told 1.5 s before that
+    main => "worker_shutdown_timeout 7s;\n");
 my ($old) = $nginx->worker_pids;
 
 my %at;
@@ -43,16 +44,16 @@ $at{frame}[1]->send("\0\0\x0a");
 $at{frame}[0]->until(sub { length $at{frame}[0]{buffer} });
 
 for my $name (qw(one two)) {
-    my ($code, $text) = $at{$name}[0]->said(1, 10);
+    my ($code, $text) = $at{$name}[0]->said(1, 60);
     is($code, 9, "$name: code");
     is($text, 'buildkit gateway: gateway is shutting down (allocation '
         . $t->id($token{$name}) . '); run the build again', "$name: text");
     is(($at{$name}[0]->said(3))[0], 9, 'a stream that said all, too')
         if $name eq 'two';
-    ok($at{$name}[1]->wait_closed(5), "$name: the worker is let go");
+    ok($at{$name}[1]->wait_closed(60), "$name: the worker is let go");
     $at{$name}[0]->finish;
 }
-ok($at{frame}[0]->wait_closed(5), 'one amid a frame: closed');
+ok($at{frame}[0]->wait_closed(60), 'one amid a frame: closed');
 
 $t->wait_for(sub { !grep { $_ == $old } $nginx->worker_pids }, 10,
     'the old worker to go');
@@ -65,4 +66,4 @@ unlike($nginx->log, qr/open socket|\[(alert|crit)\]/, 'nothing was left open');
 $client->request(1);
 ok($worker->until(sub { $worker->seen(1, 1) }), 'and it may come again');
 $client->finish;
-ok($worker->wait_closed(5), 'as often as it likes');
+ok($worker->wait_closed(60), 'as often as it likes');

@@ -18,7 +18,7 @@ my $cert = $t->client_cert('client', cn => "alloc:$token");
 $t->table('pool default/demo', $live->row,
     "alloc token:$token default/demo w1 ready 0");
 my $nginx = $t->nginx($t->gateway_conf(stream => 'log_format bk "$status";',
-    server => "buildkit_header_timeout 1s; access_log %%DIR%%/access.log bk;"
+    server => "buildkit_header_timeout 5s; access_log %%DIR%%/access.log bk;"
         . "\n"));
 
 my $preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -47,8 +47,8 @@ my ($plain, $other) = $live->connect($cert, tls => 1);
 $plain->send("something else\n");
 
 for my $what (sort keys %says) {
-    ok($end{$what}[0]->wait_closed(10), "$what: closed");
-    ok($end{$what}[1]->wait_closed(10), "$what: the worker is let go");
+    ok($end{$what}[0]->wait_closed(30), "$what: closed");
+    ok($end{$what}[1]->wait_closed(30), "$what: the worker is let go");
 }
 
 ok(!$client->{closed} && !$client->until(sub { 0 }, 0.3)

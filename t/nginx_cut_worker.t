@@ -9,27 +9,37 @@ use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 use Test::Buildkit::Live;
 
-plan tests => 27;
+plan tests => 32;
 
 my $t = Test::Buildkit->new;
 
 my %live = map { $_ => Test::Buildkit::Live->new($t, $_) } qw(w1 w2);
-my @names = qw(told failed worker rst write rest done stopped cancelled);
+my @names = qw(told failed late soon worker rst write rest done stopped cancelled);
 my %token = map { $_ => $t->token } @names;
 my %cert = map { $_ => $t->client_cert($_, cn => "alloc:$token{$_}") } @names;
 my $table = $t->table('pool default/demo', $live{w1}->row, $live{w2}->row,
     map { "alloc token:$token{$_} default/demo "
         . ($_ eq 'worker' ? 'w2' : 'w1') . ' ready 0' } @names);
-my $nginx = $t->nginx($t->gateway_conf(stream =>
+my $conf = $t->gateway_conf(stream =>
     'log_format bk "$status|$buildkit_allocation|";',
-    server => "access_log %%DIR%%/access.log bk;\n"));
+    server => "access_log %%DIR%%/access.log bk;\n");
+
+# and two who wait for as long as it takes, or not at all
+my ($server) = $conf =~ /(    server \{.*\n    \})/s;
+for (['late', '1h'], ['soon', '0']) {
+    my ($port, $time) = @$_;
+    my $more = $server =~ s/%%PORT:gw%%/%%PORT:$port%%/r
+        =~ s/buildkit on;/$& buildkit_lost $time;/r;
+    $conf =~ s/\n\}\n\z/\n$more\n}\n/;
+}
+my $nginx = $t->nginx($conf);
 
 # amid a request that was answered in part
 sub begin {
-    my ($name) = @_;
+    my ($name, @port) = @_;
 
     my ($client, $worker) = $live{$name eq 'worker' ? 'w2' : 'w1'}
-        ->connect($cert{$name});
+        ->connect($cert{$name}, @port);
     $client->request(1);
     $worker->until(sub { $worker->seen(1, 1) });
     $worker->frame(1, 4, 1, "\x88");
@@ -72,7 +82,7 @@ my $closed = qr/^buildkit gateway: worker w1 of allocation \S+ closed the connec
 }
 
 {
-    my ($client, $worker) = begin('failed');
+    my ($client, $worker) = begin('failed', port => 'late');
     $worker->finish;
     ok(!$client->wait_stream(1, 0.2), 'failed: not before the reason');
     $table->cmd("end token:$token{failed} failed worker w1: buildkitd was"
@@ -80,10 +90,28 @@ my $closed = qr/^buildkit gateway: worker w1 of allocation \S+ closed the connec
     says('failed', $client, qr/ failed at \S+ \(\d+s ago\): worker w1: buildkitd was killed by signal 9; run bkctl allocate$/);
 }
 
+# longer than it would be waited for where nothing is said
 {
-    my ($client, $worker) = begin('worker');
+    my ($client, $worker) = begin('late', port => 'late');
     $worker->finish;
-    $table->cmd($live{w2}->row =~ s/ready$/failed killed by signal 9/r);
+    ok(!$client->wait_stream(1, 1.5), 'late: not before the reason');
+    $table->cmd("end token:$token{late} failed OOMKilled");
+    says('late', $client, qr/ failed at \S+ \(\d+s ago\): OOMKilled;/);
+}
+
+{
+    my ($client, $worker) = begin('soon', port => 'soon');
+    $worker->finish;
+    my ($code, $got) = $client->said(1);
+    like($got, $closed, 'soon: not waited for');
+    $client->finish;
+}
+
+{
+    my ($client, $worker) = begin('worker', port => 'late');
+    $worker->finish;
+    # and is to be started at another port: no other worker for that
+    $table->cmd($live{w2}->row =~ s/:\d+ (.*) ready$/:1 $1 failed killed by signal 9/r);
     says('worker', $client, qr/worker w2 of allocation \S+ has failed in the middle of the build: killed by signal 9; run bkctl allocate$/);
 }
 
@@ -111,7 +139,7 @@ my $closed = qr/^buildkit gateway: worker w1 of allocation \S+ closed the connec
 {
     my ($client, $worker) = $live{w1}->connect($cert{rest});
     $worker->finish;
-    ok($client->wait_closed(5), 'rest: closed');
+    ok($client->wait_closed(60), 'rest: closed');
     is(status('rest'), 200, 'rest: status');
     is($client->{goaway}, undef, 'rest: without a word');
 }
@@ -130,7 +158,7 @@ for my $name (sort keys %ends) {
     $worker->until(sub { $worker->seen(1, 1) });
     $ends{$name}->($client, $worker);
     $worker->finish;
-    ok($client->wait_closed(5), "$name: closed");
+    ok($client->wait_closed(60), "$name: closed");
     is(status($name), 200, "$name: status");
 }
 

@@ -54,7 +54,7 @@ like($t->say_hello($cert, port => 'by_name'), qr/worker w1/,
 my $socket = IO::Socket::INET->new(
     PeerAddr => '127.0.0.1:' . $t->port('plain'));
 print $socket "hello\n";
-is($t->read_until($socket, qr/hello/, 5), '', 'our upstream without TLS');
+is($t->read_until($socket, qr/hello/, 60), '', 'our upstream without TLS');
 is($t->say_hello($cert, port => 'open'), '', 'our upstream unverified');
 is($t->say_hello(undef, port => 'open'), '', 'nor without a certificate');
 

@@ -75,7 +75,7 @@ sub pieces {
 sub drain {
     my ($socket, $want) = @_;
 
-    my ($got, $deadline) = ('', time + 20);
+    my ($got, $deadline) = ('', time + 60);
     $socket->blocking(0);
     while (length $got < $want && time < $deadline) {
         my $n = sysread $socket, $got, 65_536, length $got;
@@ -95,7 +95,7 @@ for my $row (@rows) {
 
     $table->cmd("$alloc starting 0");
     my $socket = $t->tls($cert) or die 'no connection';
-    is(length $t->read_until($socket, qr/\x00\x04\x00{5}$/, 10), 9,
+    is(length $t->read_until($socket, qr/\x00\x04\x00{5}$/, 60), 9,
         "$name: held");
 
     # what is not kept waits in the kernel, or at the client
@@ -107,7 +107,7 @@ for my $row (@rows) {
 
     my $pid = fork // die "fork: $!";
     if ($pid == 0) {
-        pieces($socket, $rest, 20);
+        pieces($socket, $rest, 60);
         POSIX::_exit(0);
     }
     my $got = drain($worker, length $all);

@@ -25,14 +25,21 @@ my $table = $t->table('pool default/demo', $live->row,
 
 my $conf = $t->gateway_conf(stream => 'log_format bk'
     . ' "$buildkit_allocation $status $buildkit_outcome|";'
-    . "buildkit_header_timeout 2s; buildkit_silence 1s;\n",
-    server => "access_log %%DIR%%/access.log bk;\n");
+    . "buildkit_silence 1s;\n", server => "access_log %%DIR%%/access.log bk;\n"
+    . "buildkit_header_timeout 2s;\n");
+
+# for those that ask, however long they take
+my ($server) = $conf =~ /(    server \{.*\n    \})/s;
+$server =~ s/%%PORT:gw%%/%%PORT:calm%%/;
+$server =~ s/buildkit_header_timeout 2s;//;
+$conf =~ s/\n\}\n\z/\n$server\n}\n/;
 my $nginx = $t->nginx($conf, main => 'worker_shutdown_timeout 4s;');
 
 sub client {
-    my ($name, $bytes) = @_;
+    my ($name, $bytes, $port) = @_;
 
-    my $socket = $t->tls($cert{$name}) or die 'no connection';
+    my $socket = $t->tls($cert{$name}, port => $port // 'gw')
+        or die 'no connection';
     $socket->syswrite($bytes) if length $bytes;
     return bless { test => $t, socket => $socket, buffer => '', frames => [],
         streams => {} }, 'Test::Buildkit::H2::Connection';
@@ -47,10 +54,10 @@ my %h2 = (silent => client('silent', ''),
     other => client('other', $preface . frame(4, 0, 0, '')
         . frame(1, 0, 1, "\x83")));
 my $held = client('held', $preface . frame(4, 0, 0, '')
-    . frame(1, 4, 1, "\x83\x86\x84"));
+    . frame(1, 4, 1, "\x83\x86\x84"), 'calm');
 
 for my $name (qw(silent rude other)) {
-    ok($h2{$name}->wait_closed(15), "$name: closed");
+    ok($h2{$name}->wait_closed(30), "$name: closed");
     is($h2{$name}{settings}, 1, "$name: was held before");
     ok(!(grep { $_->[0] == 1 } @{$h2{$name}{frames}}), "$name: no answer");
     $h2{$name}->finish;
@@ -62,7 +69,7 @@ my $log = $t->wait_for(sub {
 }, 10, 'the access log');
 is(() = $log =~ / 503 refused:timeout\|$/mg, 3, 'which the log says')
     or diag $log;
-$held->_more(0.1);
+$t->wait_for(sub { $held->_more(0.1); $held->{settings} }, 30, 'its SETTINGS');
 ok(!$held->{closed} && $held->{settings} == 1, 'one that asked waits on');
 
 # a late request is answered: it is refused, not dropped
@@ -70,22 +77,22 @@ my $h2 = client('silent', $preface . frame(4, 0, 0, ''));
 $t->wait_for(sub { $nginx->log =~ /no request came in 2s \(allocation \S+ *\)/
     && 3 < (() = $nginx->log =~ /no request came in/g) }, 10, 'the time-out');
 $h2->open_stream(1);
-ok($h2->wait_stream(1, 10), 'a request after that is answered');
+ok($h2->wait_stream(1, 30), 'a request after that is answered');
 is($h2->{streams}{1}{grpc_status}, 9, 'code');
 $h2->finish;
 
 # --- an allocation that was just cut: not held, not dialled
 
-my ($client, $worker) = $live->connect($cert{hung});
+my ($client, $worker) = $live->connect($cert{hung}, port => 'calm');
 $client->request(1, $Test::Buildkit::Live::SESSION);
 $worker->until(sub { $worker->seen(1, 1) });
-my ($code, $text) = $client->said(1, 15);
+my ($code, $text) = $client->said(1);
 is($code, 9, 'a worker that hangs: cut');
 $client->finish;
 
 $h2 = client('hung', $preface . frame(4, 0, 0, '')
-    . frame(1, 4, 1, "\x83\x86\x84"));
-ok($h2->wait_stream(1, 10), 'who comes right after that is told');
+    . frame(1, 4, 1, "\x83\x86\x84"), 'calm');
+ok($h2->wait_stream(1, 30), 'who comes right after that is told');
 is($h2->{streams}{1}{grpc_status}, 9, 'code');
 like($h2->{streams}{1}{message}, qr/ of allocation \S+ were cut a moment ago: its worker stopped answering; try again in half a minute/, 'text');
 ok(!$live->knocked(0.3), 'and nobody is dialled');
@@ -95,7 +102,7 @@ $worker->finish;
 # --- the process must end
 
 $nginx->kill('QUIT');
-ok($held->wait_stream(1, 10), 'at worker_shutdown_timeout: told');
+ok($held->wait_stream(1, 30), 'at worker_shutdown_timeout: told');
 is($held->{streams}{1}{grpc_status}, 9, 'code');
 like($held->{streams}{1}{message},
     qr/gateway is shutting down, and allocation \S+ has no worker yet/,

@@ -32,7 +32,7 @@ my %h2 = map {
 for my $name (@names) {
     my $h2 = $h2{$name};
 
-    ok($h2->wait_stream(1, 20), "$name: told");
+    ok($h2->wait_stream(1, 40), "$name: told");
     is($h2->{streams}{1}{grpc_status}, 16, "$name: code");
     like($h2->{streams}{1}{message},
         qr/allocation \S+ expired at \S+ \(\d+s ago\); run bkctl allocate$/,

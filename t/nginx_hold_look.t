@@ -90,7 +90,7 @@ ok($worker->seen(1, 1), 'with the look before it, for HPACK');
 $worker->frame(4, 0, 0, '');
 $worker->finish_stream(1);
 $worker->finish_stream(3);
-ok($bootstrap->wait_stream(3, 10), 'and answered');
+ok($bootstrap->wait_stream(3, 60), 'and answered');
 $bootstrap->finish;
 $worker->finish;
 

@@ -96,7 +96,7 @@ $cert{ends} = $t->client_cert('ends', cn => "alloc:$token{ends}");
 $table->cmd("alloc token:$token{ends} default/demo - queued 0");
 $h2 = held('ends');
 $table->cmd('end ' . $t->hash($token{ends}) . ' revoked changed my mind');
-ok($h2->wait_stream(1, 10), 'revoked while it waits');
+ok($h2->wait_stream(1, 60), 'revoked while it waits');
 is($h2->{streams}{1}{grpc_status}, 16, 'code');
 like($h2->{streams}{1}{message}, qr/was revoked at .*: changed my mind/,
     'text');

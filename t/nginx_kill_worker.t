@@ -38,7 +38,7 @@ $t->wait_for(sub {
     }
     push @{$live{$pid}}, $socket;
     return @{$live{$a} // []} == 3 && @{$live{$b} // []} == 3;
-}, 30, 'sessions in both processes');
+}, 90, 'sessions in both processes');
 ok(!enter(), 'and no more than that');
 ok(-s report($a) && -s report($b), 'both have a report');
 
@@ -47,7 +47,7 @@ my $now = $t->wait_for(sub {
     (grep { $_ != $a && $_ != $b } $nginx->worker_pids)[0];
 }, 10, 'another process');
 pass('another process takes its place');
-is(scalar(grep { $t->read_until($_, qr/./, 10) eq '' } @{$live{$a}}), 3,
+is(scalar(grep { $t->read_until($_, qr/./, 30) eq '' } @{$live{$a}}), 3,
     'its sessions are gone');
 is(scalar(grep { talks($_) } @{$live{$b}}), 3, 'those of the other go on');
 
@@ -65,7 +65,7 @@ my @churn = map { churn() } 1 .. 3;
 for (1 .. $KILLS) {
     my ($pid) = $nginx->worker_pids;
     my $count = 5 + rand(30) + connections();
-    $t->wait_for(sub { connections() >= $count }, 20, 'connections');
+    $t->wait_for(sub { connections() >= $count }, 90, 'connections');
     killed($pid);
     ok($t->wait_for(sub { $nginx->worker_pids == 2 }, 10, 'two workers'),
         'two processes again');
@@ -78,7 +78,7 @@ my @last;
 $t->wait_for(sub {
     push @last, grep { $_ } enter();
     return @last == $MAX;
-}, 15, 'room for all');
+}, 90, 'room for all');
 ok(!enter(), "then $MAX may come, and no more");
 close $_ for @last;
 is($nginx->stop, 0, 'a good exit');
@@ -89,7 +89,7 @@ sub enter {
     local $SIG{PIPE} = 'IGNORE';
     print $socket "hello\n";
 
-    return $t->read_until($socket, qr/hello\n/, 10) =~ /worker w1/
+    return $t->read_until($socket, qr/hello\n/, 30) =~ /worker w1/
         ? $socket : ();
 }
 
@@ -98,7 +98,7 @@ sub talks {
 
     print $socket "more\n";
 
-    return $t->read_until($socket, qr/more\n/, 10) =~ /more/;
+    return $t->read_until($socket, qr/more\n/, 30) =~ /more/;
 }
 
 sub pid_of {

@@ -64,7 +64,7 @@ sub held {
 
     my $socket = IO::Socket::IP->new(LocalHost => $from,
         PeerHost => $to eq 'proxy' ? '127.0.0.1' : $to,
-        PeerPort => $t->port($to eq 'proxy' ? 'proxy' : 'gw'), Timeout => 10)
+        PeerPort => $t->port($to eq 'proxy' ? 'proxy' : 'gw'), Timeout => 30)
         // die "$from: $@";
     syswrite $socket, "PROXY TCP4 $client 192.0.2.9 1234 1235\r\n" if $client;
     my $h2 = $t->grpc($cert, socket => $socket, streams => [], keep => 1);

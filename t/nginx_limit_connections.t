@@ -6,6 +6,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use IO::Handle;
+use List::Util qw(sum0);
+use Report;
 use Test::Buildkit;
 
 my ($MAX, $CHILDREN, $ROUNDS) = (5, 12, 4);
@@ -23,8 +25,10 @@ my $table = $t->table('pool default/demo',
     "alloc token:$token default/demo w1 ready 0",
     "alloc token:$other default/demo w1 ready 0");
 
+mkdir $t->dir . '/reports' or die;
 my $nginx = $t->nginx($t->gateway_conf(stream =>
-    "log_format n \"\$pid\";\naccess_log %%DIR%%/access.log n;\n",
+    "buildkit_report %%DIR%%/reports;\nlog_format n \"\$pid\";\n"
+    . "access_log %%DIR%%/access.log n;\n",
     server => "buildkit_max_connections $MAX;\n"), workers => 4);
 
 # children that connect at the same time and keep what they got
@@ -67,7 +71,8 @@ is(scalar(grep { !$_->{streams}{1} } @held), $MAX, 'held: as many');
 my $got = $t->grpc($other_cert)->{streams}{1};
 is($got->{grpc_status}, 8, 'held: and no more');
 (shift @held)->finish;
-$t->wait_for(sub { lines() >= $sessions + 2 }, 10, 'one to leave');
+$t->wait_for(sub { lines() >= $sessions + 2 && counted('held') == $MAX - 1 },
+    30, 'one to leave');
 push @held, wait_for_worker();
 $got = $t->grpc($other_cert)->{streams}{1};
 is($got->{grpc_status}, 8, 'held: one leaves, one comes');
@@ -100,15 +105,24 @@ sub enter {
     local $SIG{PIPE} = 'IGNORE';
     print $socket "hello\n";
 
-    return $t->read_until($socket, qr/hello\n/, 10) =~ /worker w1/
+    return $t->read_until($socket, qr/hello\n/, 30) =~ /worker w1/
         ? $socket : undef;
 }
 
 # one line for each session that is over
 sub lines { scalar(() = ($t->read('access.log') // '') =~ /\n/g) }
 
+# of all processes; a session that is over does not count any more when the
+# report says so, which is later than its line
+sub counted {
+    my ($what) = @_;
+
+    return sum0(map { report_read($_)->{$what} } report_files($t));
+}
+
 sub settled {
-    return $t->wait_for(sub { lines() >= $sessions }, 20, 'all to end');
+    return $t->wait_for(sub { lines() >= $sessions && counted('live') == 0 },
+        30, 'all to end');
 }
 
 sub order { my ($child, $what) = @_; syswrite $child->{to}, "$what\n" }

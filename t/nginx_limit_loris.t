@@ -57,15 +57,15 @@ my $table = $t->table('pool default/demo', $live->row,
 my $nginx = $t->nginx($t->gateway_conf(stream =>
     "log_format bk '\$buildkit_allocation|\$status';\n",
     server => "access_log %%DIR%%/access.log bk;\n"
-        . "buildkit_header_timeout 2s;\nssl_handshake_timeout 2s;\n"
-        . "buildkit_max_connections 1;\n"));
+        . "buildkit_header_timeout 5s;\nssl_handshake_timeout 5s;\n"
+        . "buildkit_max_connections 1;\nbuildkit_retry 10m;\n"));
 
 my @workers;            # those that the gateway dials for some of them
-my @clients = map { client(@$_) } @slow;
 my %good = map { $_ => client($_, $PREFACE . $SETTINGS . $HEADERS, '') } @good;
+my @clients = map { client(@$_) } @slow;
 
 # all of them at once, until the last one is closed
-my $deadline = time + 30;
+my $deadline = time + 60;
 while (time < $deadline && grep { !$_->{closed} } @clients) {
     push @workers, $live->accept if $live->knocked;
     look($_) for @clients;
@@ -73,7 +73,7 @@ while (time < $deadline && grep { !$_->{closed} } @clients) {
 }
 ok($_->{closed}, "$_->{name}: closed") for @clients;
 
-# the time was over for them as well
+# the time was over for them first
 $t->wait_for(sub {
     return @slow <= scalar(() = ($t->read('access.log') // '') =~ /\n/g);
 }, 10, 'the log');

@@ -5,6 +5,8 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use List::Util qw(sum0);
+use Report;
 use Test::Buildkit;
 
 my $MAX = 5;
@@ -19,6 +21,7 @@ my $table = $t->table('pool default/demo',
         . ' w1.workers.buildkit.internal ready',
     "alloc token:$token default/demo w1 ready 0");
 
+mkdir $t->dir . '/reports' or die;
 my $nginx = $t->nginx(conf($MAX), workers => 2);
 
 my @live = map { enter($cert) } 1 .. $MAX - 1;
@@ -27,9 +30,9 @@ reload();
 my $last = enter($cert);
 ok($last, 'reload: the last one is let in');
 ok(!enter($cert), 'and no more, counted in both generations');
-my $mark = lines();
+live($MAX);
 close shift @live;
-$t->wait_for(sub { lines() > $mark }, 10, 'one to end');
+live($MAX - 1);
 push @live, enter($cert);
 ok($live[-1], 'one that ended in the old process makes room');
 ok(!enter($cert), 'for exactly one');
@@ -38,9 +41,9 @@ ok(!enter($cert), 'for exactly one');
 reload(conf(2));
 is(scalar(grep { talks($_) } @live, $last), $MAX, 'a lower one: all go on');
 ok(!enter($cert), 'and nobody else is let in');
-$mark = lines();
+live($MAX);
 close $_ for @live;
-$t->wait_for(sub { lines() >= $mark + @live }, 10, 'them to end');
+live(1);
 my $second = enter($cert);
 ok($second, 'until there are fewer than that');
 ok(!enter($cert), 'and then as many');
@@ -54,7 +57,7 @@ sub conf {
     my ($max) = @_;
 
     return $t->gateway_conf(stream =>
-        "log_format n \"\$pid\";\naccess_log %%DIR%%/access.log n;\n",
+        "buildkit_report %%DIR%%/reports;\n",
         server => "buildkit_max_connections $max;\n");
 }
 
@@ -79,7 +82,7 @@ sub enter {
     local $SIG{PIPE} = 'IGNORE';
     print $socket "hello\n";
 
-    return $t->read_until($socket, qr/hello\n/, 10) =~ /worker w1/
+    return $t->read_until($socket, qr/hello\n/, 30) =~ /worker w1/
         ? $socket : undef;
 }
 
@@ -88,8 +91,17 @@ sub talks {
 
     print $socket "more\n";
 
-    return $t->read_until($socket, qr/more\n/, 10) =~ /more/;
+    return $t->read_until($socket, qr/more\n/, 30) =~ /more/;
 }
 
-# one line for each session that is over
-sub lines { scalar(() = ($t->read('access.log') // '') =~ /\n/g) }
+# as many live ones of all processes; one that is not among them any more has
+# made room
+sub live {
+    my ($n) = @_;
+
+    $t->wait_for(sub {
+        $n == sum0(map { report_read($_)->{live} } report_files($t));
+    }, 30, "$n live connections");
+
+    return;
+}

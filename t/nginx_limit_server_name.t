@@ -40,9 +40,9 @@ $conf =~ s/\}\n\z/$theirs}\n/;
 $conf =~ s/ ssl;/ ssl default_server;/;
 my $nginx = $t->nginx($conf);
 
-my @theirs = map { $t->tls(undef, sni => 'theirs', timeout => 4) } 1 .. 3;
+my @theirs = map { $t->tls(undef, sni => 'theirs') } 1 .. 3;
 is(scalar(grep { $_ } @theirs), 3, 'several sessions of another server');
-like($t->say_hello($cert, sni => 'ours', timeout => 4), qr/worker w1/,
+like($t->say_hello($cert, sni => 'ours'), qr/worker w1/,
     'have no place in a handshake any more');
 
 my $loris = IO::Socket::INET->new(PeerAddr => '127.0.0.1',

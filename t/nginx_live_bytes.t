@@ -96,7 +96,7 @@ sub exchange {
     my %out = ($a => $to_b, $b => $to_a);
     my %in = ($a => '', $b => '');
     my %size;
-    my $deadline = time + 30;
+    my $deadline = time + 120;
     $_->blocking(0) for $a, $b;
 
     while (time < $deadline) {

@@ -31,7 +31,7 @@ for my $half_close ('on', 'off') {
     $gone[0]->request(1);
     $gone[1]->until(sub { $gone[1]->seen(1, 1) });
     $gone[0]->finish;
-    ok($gone[1]->wait_closed(5), "$half_close: a client is gone");
+    ok($gone[1]->wait_closed(30), "$half_close: a client is gone");
     $gone[1]->finish;
     $t->wait_for(sub { $t->read($log) }, 5, 'the access log');
     is($t->read($log), "200\n", "$half_close: that was no cut");
@@ -46,7 +46,7 @@ for my $half_close ('on', 'off') {
     is(end_of($worker), 'close_notify', "$half_close: and a clean end");
 
     if ($half_close eq 'off') {
-        ok($client->wait_closed(5), 'off: the other side ends too');
+        ok($client->wait_closed(30), 'off: the other side ends too');
         next;
     }
 
@@ -66,7 +66,7 @@ for my $half_close ('on', 'off') {
     ok($worker->until(sub { $worker->seen(1, 1) }),
         'on: the client may go on');
     half_close($client);
-    ok($worker->wait_closed(5), 'on: until it ends as well');
+    ok($worker->wait_closed(30), 'on: until it ends as well');
 }
 
 
@@ -85,7 +85,7 @@ sub half_close {
 sub end_of {
     my ($end) = @_;
 
-    $end->wait_closed(5) or return 'nothing';
+    $end->wait_closed(30) or return 'nothing';
     my $state = Net::SSLeay::get_shutdown($end->{socket}->_get_ssl_object);
 
     return $state & 2 ? 'close_notify' : 'FIN';

@@ -48,7 +48,7 @@ is($_->line, 'ready', "far client $_->{name}")
 my %near = map { $_ => $t->tls($cert{far}) } qw(idle busy);
 for (sort keys %near) {
     print { $near{$_} } "hello\n";
-    like($t->read_until($near{$_}, qr/hello\n/, 10), qr/worker w2/,
+    like($t->read_until($near{$_}, qr/hello\n/, 30), qr/worker w2/,
         "far worker, $_ client");
 }
 
@@ -71,16 +71,20 @@ print { $near{busy} } "more\n";
 my $log = $t->wait_for(sub {
     my $text = $nginx->log;
     return 5 <= (() = $text =~ /without a word/g) && $text;
-}, 20, 'all five to be noticed');
+}, 60, 'all five to be noticed');
 is(scalar(() = $log =~ /the client is gone without a word/g), 3,
     'three clients, one of them held');
 is(scalar(() = $log =~ /the worker is gone without a word/g), 2,
     'two workers');
 for (sort keys %near) {
-    ok($t->read_until($near{$_}, qr/\n\n\n/, 15) !~ /\n\n\n/,
+    ok($t->read_until($near{$_}, qr/\n\n\n/, 30) !~ /\n\n\n/,
         "$_ client: its connection is closed");
 }
-my $report = report_read((report_files($t))[0]);
+my $report;
+$t->wait_for(sub {
+    $report = report_read((report_files($t))[0]);
+    return $report->{dead_clients} >= 3 && $report->{dead_workers} >= 2;
+}, 30, 'the report');
 is("$report->{dead_clients} $report->{dead_workers}", '3 2',
     'and that is what is reported');
 is($nginx->stop, 0, 'nothing is left open');

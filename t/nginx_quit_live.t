@@ -18,7 +18,10 @@ my ($pid) = $nginx->worker_pids;
 
 $old->begin;
 $nginx->kill('QUIT');
-$t->wait_for(sub { $nginx->log =~ / $pid#\d+: gracefully shutting down/ }, 5,
+# the log has it before the ports are closed
+$t->wait_for(sub { $nginx->log =~ / $pid#\d+: gracefully shutting down/ }, 60,
+    'word of the end');
+$t->wait_for(sub { !grep { $nginx->_listens($_) } $nginx->pid, $pid }, 60,
     'the port to be closed');
 ok(!IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $t->port('gw')),
     'nobody is let in');

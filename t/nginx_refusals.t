@@ -117,8 +117,11 @@ like($nginx->log, qr/\[info\].*refused: code 16, allocation [0-9a-f]{12}: /,
 
 my $log = $t->wait_for(sub {
     my $text = $t->read('access.log') // '';
-    return $text =~ /403\|revoked/ && $text =~ /503\|failed/ && $text;
-}, 5, 'the access log');
+    for my $line ('403|revoked', '503|failed', '403|expired', '503|starting') {
+        return if index($text, $line) < 0;
+    }
+    return $text;
+}, 30, 'the access log');
 like($log, qr/^403\|expired\|allocation \S+ expired at/m, 'status 403, reason');
 like($log, qr/^403\|revoked\|.*: bad 100% job;/m, 'reasons as they are read');
 like($log, qr/^503\|starting\|the worker of/m, 'status 503, reason');

@@ -43,8 +43,8 @@ my $other = client('slow');
 my $worker = $live->accept;
 $worker->{preface} = $preface;
 ok($worker->until(sub { $worker->seen(1, 1) }), 'silent: gets the request');
-ok($h2->until(sub { $h2->{settings} }, 15), 'the client is told to wait');
-ok($other->until(sub { $other->{settings} }, 15), 'slow: the same');
+ok($h2->until(sub { $h2->{settings} }, 60), 'the client is told to wait');
+ok($other->until(sub { $other->{settings} }, 60), 'slow: the same');
 $h2->data(1, 'more');
 
 # --- takes its time for the handshake, but then
@@ -54,7 +54,7 @@ $accepted->{preface} = $preface;
 ok($accepted->until(sub { $accepted->seen(1, 1) }), 'slow: gets the request');
 $accepted->frame(4, 0, 0, '');
 $accepted->finish_stream(1);
-ok($other->wait_stream(1, 10), 'and answers');
+ok($other->wait_stream(1, 60), 'and answers');
 is($other->{settings}, 2, "after the worker's own SETTINGS");
 $other->finish;
 
@@ -64,10 +64,10 @@ my $next = $live->accept;
 $next->{preface} = $preface;
 ok($next->until(sub { $next->seen(1, 1) && $next->body(1) eq 'more' }),
     'silent: tried again, with all that was said');
-ok($worker->wait_closed(5), 'the first try is closed');
+ok($worker->wait_closed(60), 'the first try is closed');
 is($h2->{settings}, 1, 'the client knows nothing of it');
 
-my ($code, $text) = $h2->said(1, 30);
+my ($code, $text) = $h2->said(1, 60);
 is($code, 9, 'silent to the end: code');
 like($text, qr/^buildkit gateway: worker w1 \(127\.0\.0\.1:\d+\) of allocation \S+ cannot be reached: it took the connection, but said nothing for \ds \(waited \d+s\); try again/,
     'text');

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Digest::SHA qw(sha256_hex);
 use Test::Buildkit;
 
 my $t = Test::Buildkit->new;
@@ -14,7 +15,7 @@ my ($v) = $t->nginx_version =~ m{nginx/(\d+\.\d+\.\d+)};
 my @v = split /\./, $v;
 plan skip_all => "nginx $v has no server_name in stream"
     if $v[0] * 1e6 + $v[1] * 1e3 + $v[2] < 1025005;
-plan tests => 9;
+plan tests => 11;
 
 my $token = $t->token;
 my $cert = $t->client_cert('c', cn => "alloc:$token");
@@ -25,7 +26,8 @@ my $table = $t->table('pool default/demo',
     "alloc token:$token default/demo w1 ready 0");
 
 # the default server trusts somebody else and hands out sessions
-my $conf = $t->gateway_conf(server => "server_name ours;\n");
+my $conf = $t->gateway_conf(server => "server_name ours;\n"
+    . "buildkit_names %%DIR%%/names;\n");
 my $default = <<'END';
     server {
         listen 127.0.0.1:%%PORT:gw%% ssl default_server;
@@ -38,11 +40,25 @@ my $default = <<'END';
     }
 END
 $conf =~ s/(    server \{)/$default\n$1/;
+
+# a certificate of its own for the name of ours
+$t->mkcert('--out', $t->dir . '/ours', '--ca', $t->pki . '/gateway-ca', '--cn',
+    'ours', '--eku', 'server');
+my $pem = join '', map { $t->read($_) } 'ours.pem', 'ours-key.pem';
+my $file = sha256_hex($pem) . '.pem';
+$t->write("names/$file", $pem);
+$t->write('names/names', "buildkit-names 1 1 -\nours default/demo - $file\n");
 my $nginx = $t->nginx($conf);
 
 is($t->say_hello($cert, sni => 'theirs', until => qr/theirs/), 'theirs',
     'the default server');
 like($t->say_hello($cert, sni => 'ours'), qr/worker w1/, 'ours by name');
+
+for (['ours', 'ours'], ['theirs', 'gateway']) {
+    my $socket = $t->tls(undef, sni => $_->[0]);
+    is($socket->peer_certificate('commonName'), $_->[1], "certificate: $_->[0]");
+    $socket->close;
+}
 
 my $got = $t->grpc($other, sni => 'ours')->{streams}{1};
 like($got->{message}, qr/not from an authority that this gateway trusts/,

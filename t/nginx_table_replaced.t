@@ -24,8 +24,13 @@ sub commands {
         "alloc token:$token default/demo $name ready 0");
 }
 
-# a worker answers with no frame: then there is nothing to wait long for
-sub told { $t->grpc($cert, seconds => 0.5)->{streams}{1}{message} // '' }
+# a worker answers with no frame: where one may, nothing is waited long for
+sub told {
+    my ($seconds) = @_;
+
+    return $t->grpc($cert, seconds => $seconds // 60)->{streams}{1}{message}
+        // '';
+}
 
 sub served_by {
     my ($name) = @_;
@@ -56,7 +61,7 @@ unlike(join('', grep { /deleted/ } split /^/, $t->read("/proc/$pid/maps")),
 
 # removed
 rename $path, "$path.away" or die "rename: $!";
-like($t->wait_for(sub { told() =~ /(gateway is starting)/ && $1 }, 5,
+like($t->wait_for(sub { told(0.5) =~ /(gateway is starting)/ && $1 }, 60,
     'the loss to be noticed'), qr/gateway/, 'removed: refused');
 rename "$path.away", $path or die "rename: $!";
 ok(served_by('w2'), 'put back: served');
@@ -68,7 +73,7 @@ like($nginx->log, qr/\[notice\].*route table .* can be used again/,
 $second->quit;
 truncate $path, 4096 or die "truncate: $!";
 like(told(), qr/gateway is starting|is not known here/, 'cut short: refused');
-like($t->wait_for(sub { told() =~ /(gateway is starting)/ && $1 }, 5,
+like($t->wait_for(sub { told(0.5) =~ /(gateway is starting)/ && $1 }, 60,
     'the cut to be noticed'), qr/gateway/, 'cut short: the reason is right');
 is(join(' ', $nginx->worker_pids), $pid, 'the same process');
 

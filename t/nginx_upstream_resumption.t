@@ -55,7 +55,7 @@ my $wave = 40;
 for my $round (1 .. 10) {
     my @sockets = map { $t->tls($cert[0]) // die 'no connection' } 1 .. $wave;
     print $_ "hello\n" for @sockets;
-    $t->read_until($_, qr/hello/, 10) =~ /w1/ or die "round $round"
+    $t->read_until($_, qr/hello/, 30) =~ /w1/ or die "round $round"
         for @sockets;
 }
 $s = stats('w1');

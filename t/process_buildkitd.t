@@ -24,8 +24,8 @@ my $host = $t->host(conf(['{name: process, options: {pool: default/demo, '
     '{name: allocator}']), env => { PATH => $path });
 my $dir = $t->dir;
 
-my @a = answers(60, map { ask($host, POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '50s' }) } 1 .. 2);
+my @a = answers(120, map { ask($host, POST => '/api/v1/workers/allocate',
+    { poolName => 'demo', wait => '110s' }) } 1 .. 2);
 is_deeply [map { $_->{json}{state} } @a], ['ready', 'ready'],
     'two workers at once';
 my %w = map { $_->{name} => $_ }
@@ -41,7 +41,7 @@ for my $name ('w1', 'w2') {
     is $r->{rc}, 0, "$name: answers";
     like $r->{out}, qr{linux/}, "$name: has a platform";
 }
-my $r = $t->buildctl($up, { addr => "tcp://$w{w1}{endpoint}", timeout => 30 },
+my $r = $t->buildctl($up, { addr => "tcp://$w{w1}{endpoint}", timeout => 120 },
     '--tlsservername', $w{w2}{tlsServerName}, 'debug', 'workers');
 isnt $r->{rc}, 0, 'w1 is not w2: their names differ';
 
@@ -54,11 +54,12 @@ $r = direct($j->{workerName}, { %$up, cert => "$dir/a.pem",
 isnt $r->{rc}, 0, 'no way around the gateway';
 unlike $r->{out}, qr{linux/}, 'and not a word from the worker';
 
-# a build, and kill -9 in its middle
-my $context = $t->context('context', <<'END');
+# a build, and kill -9 in its middle: it goes on until its sleep is ended
+my $sleep = '/bin/busybox sleep 1' . sprintf '%09d', $$;
+my $context = $t->context('context', <<"END");
 FROM scratch
 COPY busybox /bin/busybox
-RUN ["/bin/busybox", "sh", "-c", "echo began; /bin/busybox sleep 4; echo done"]
+RUN ["/bin/busybox", "sh", "-c", "echo began; $sleep; echo done"]
 END
 my $build = $t->start('build', {}, $t->lab('buildctl'), '--addr',
     "tcp://$w{w1}{endpoint}", '--tlscacert', $up->{ca}, '--tlscert',
@@ -76,6 +77,7 @@ my %now = map { $_->{name} => $_ }
 is_deeply [map { "$now{$_}{state} $now{$_}{endpoint}" } 'w1', 'w2'],
     [map { "ready $w{$_}{endpoint}" } 'w1', 'w2'], 'found running';
 is $t->alive($build), 1, 'the build goes on';
+kill TERM => $t->wait_for(\&sleeper, 60, 'its sleep');
 $t->wait_for(sub { !$t->alive($build) }, 60, 'the build to end');
 is $build->{status}, 0, 'and ends well';
 like $t->read('build.log'), qr/\d done$/m, 'to its last line';
@@ -99,7 +101,7 @@ pass 'stopped when idle';
 
 # and the cache is there when it runs again
 my $again = $host->request(POST => '/api/v1/workers/allocate',
-    { poolName => 'demo', wait => '50s' });
+    { poolName => 'demo', wait => '60s' });
 is $again->{json}{state}, 'ready', 'runs again';
 %w = map { $_->{name} => $_ }
     @{$host->request(GET => '/api/v1/workers')->{json}};
@@ -109,9 +111,20 @@ like $r->{err}, $again->{json}{workerName} eq 'w1' ? qr/CACHED/ : qr/./,
     'from its cache';
 
 
+# as we see it: it is another process in its container
+sub sleeper {
+    for my $file (glob '/proc/[0-9]*/cmdline') {
+        my ($pid) = $file =~ /(\d+)/;
+        return $pid if ($t->read($file) // '') eq join '', map { "$_\0" }
+            split ' ', $sleep;
+    }
+
+    return 0;
+}
+
 sub direct {
     my ($name, $cert, $more, @args) = @_;
 
     return $t->buildctl($cert, { addr => "tcp://$w{$name}{endpoint}",
-        timeout => 60 }, '--tlsservername', $w{$name}{tlsServerName}, @args);
+        timeout => 300 }, '--tlsservername', $w{$name}{tlsServerName}, @args);
 }

@@ -12,8 +12,9 @@ use lib "$FindBin::Bin/lib";
 
 use Allocator;
 use Test::Buildkit;
+use Time::HiRes qw(time);
 
-plan tests => 37;
+plan tests => 38;
 
 my $t = Test::Buildkit->new;
 my $host = $t->host(conf([fake_pool($t, options => { workers => 2,
@@ -78,12 +79,21 @@ $t->wait_for(sub { state('w1') eq 'stopped' }, 15, 'w1 to be idle');
 is scalar(children()), 0, 'no process is left';
 is -e "$state/default_demo_w1/run" ? 1 : 0, 0, 'nor its run file';
 
-# wake
+# wake: as long as it starts it is not idle
+my ($said, $woken) = (length $host->log, time);
+$t->write('mode', "wait\n");
 $r = $host->request(POST => '/api/v1/pools/demo/wake', {});
 is $r->{status}, 200, 'woken';
 is $r->{json}{ready} ? 1 : 0, 0, 'not ready yet';
-$t->wait_for(sub { state('w1') eq 'ready' }, 15, 'w1 to be ready');
-$r = $host->request(POST => '/api/v1/pools/default%2Fdemo/wake', {});
+$t->wait_for(sub { time > $woken + 1.5 }, 30, 'longer than idle');
+is state('w1'), 'starting', 'starting';
+$t->write('mode', "ok\n");
+$t->wait_for(sub { substr($host->log, $said) =~ m{/w1: ready$}m }, 30,
+    'w1 to be ready');
+# a busy machine may find it idle again
+$t->wait_for(sub {
+    $r = $host->request(POST => '/api/v1/pools/default%2Fdemo/wake', {});
+    $r->{json}{ready} }, 30, 'it to be found ready');
 is $r->{json}{ready} ? 1 : 0, 1, 'ready';
 like $r->{json}{endpoint}, qr{^tcp://localhost:}, 'the endpoint of clients';
 is $r->{json}{poolName}, 'default/demo', 'pool';

@@ -43,7 +43,8 @@ is ready(), 'w1 w2 w3', 'all of them run';
 $host->request(POST => '/api/v1/workers/release', { token => $_->{token} })
     for @a;
 $t->wait_for(sub { 2 == split ' ', ready() }, 20, 'one to stop');
-is scalar(grep { $_ eq 'stopped' } values %{workers()}), 2,
+ok $t->wait_for(sub { 'ready ready stopped stopped'
+    eq join ' ', sort values %{workers()} }, 30, 'it to have stopped'),
     'two are stopped, and two stay';
 
 # idle again and again: still two
@@ -75,10 +76,14 @@ isnt workers()->{$drained}, 'ready', 'and not started itself';
 
 # plugin-host comes back, its workers are there
 my $before = ready();
+my $run = $t->dir . "/state/workers/default_demo_$kept[1]/run";
+my ($was) = $t->read($run) =~ /(\d+)/;
 $host->stop('KILL');
 $host->restart;
-$t->wait_for(sub { 2 <= split ' ', ready() }, 20, 'them again');
-like ready(), qr/\Q$kept[1]\E/, "after kill -9 they are there: $before";
+$t->wait_for(sub { my $is = ready();
+    2 <= (() = $is =~ /\w+/g) && $is =~ /\b$kept[1]\b/ }, 30, 'them again');
+is +($t->read($run) =~ /(\d+)/)[0], $was,
+    "after kill -9 they are there: $before";
 
 # refused
 for my $bad ([minWarm => 5], [minWarm => -1], [maxDisk => 101],

@@ -85,7 +85,7 @@ $host->stop;
 sub come {
     my ($who, $claims) = @_;
 
-    return allocate_as($t, $who, { wait => '50s' }, $claims)->{json};
+    return allocate_as($t, $who, { wait => '60s' }, $claims)->{json};
 }
 
 # how many steps of a build came from the cache
@@ -96,7 +96,7 @@ sub cached {
         eq "default/demo $a->{workerName}" }
         @{$host->request(GET => '/api/v1/workers')->{json}};
     my $r = $t->buildctl(\%up, { addr => "tcp://$w->{endpoint}",
-        timeout => 60 }, '--tlsservername', $w->{tlsServerName},
+        timeout => 300 }, '--tlsservername', $w->{tlsServerName},
         $t->dockerfile_args($what // $context));
     return "failed: $r->{err}" if $r->{rc} != 0;
 

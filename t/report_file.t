@@ -54,7 +54,7 @@ pass('its heart beats');
 # a live session, through all that follows
 my $live = $t->tls($cert) or die;
 print $live "hello\n";
-$t->read_until($live, qr/hello\n/, 10);
+$t->read_until($live, qr/hello\n/, 30);
 is(report_read($file)->{live}, 1, 'one is live');
 
 unlink $file;
@@ -77,7 +77,7 @@ like($t->say_hello($cert), qr/worker w1/, 'which works');
 is(report_read($third)->{pools}{'default/demo'}{routed}, $before + 1,
     'and counts');
 print $live "again\n";
-is($t->read_until($live, qr/again\n/, 10), "again\n",
+is($t->read_until($live, qr/again\n/, 30), "again\n",
     'the live session has noticed nothing');
 
 # who reads never sees half a one; reload and two processes

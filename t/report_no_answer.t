@@ -19,9 +19,11 @@ my $token = $t->token;
 my $cert = $t->client_cert('c', cn => "alloc:$token");
 my $table = $t->table('pool default/demo', $live->row,
     "alloc token:$token default/demo w1 ready 0");
-my $nginx = $t->nginx($t->gateway_conf(stream => 'log_format bk'
+my $conf = $t->gateway_conf(stream => 'log_format bk'
     . ' "$buildkit_outcome|"; buildkit_report %%DIR%%/reports;'
-    . "buildkit_retry 1s;\n", server => "access_log %%DIR%%/access.log bk;\n"));
+    . "buildkit_retry 1s;\n", server => "access_log %%DIR%%/access.log bk;\n");
+# a worker that takes its time here is no trouble
+my $nginx = $t->nginx($conf =~ s/(proxy_connect_timeout\s+)5s/${1}30s/r);
 
 sub client {
     my $h2 = bless $t->grpc($cert, streams => [], keep => 1),
@@ -33,8 +35,10 @@ sub client {
 
 # closes what comes until the client has been told
 my $h2 = client();
-$live->accept->finish while !$h2->until(sub { $h2->{streams}{1} }, 0)
-    && $live->knocked(5);
+$t->wait_for(sub {
+    $live->accept->finish if $live->knocked;
+    return $h2->until(sub { $h2->{streams}{1} }, 0.1);
+}, 60, 'the client to be told');
 is(($h2->said(1))[0], 9, 'told');
 $h2->finish;
 
@@ -51,7 +55,9 @@ my $log = $t->wait_for(sub {
 is($log, "refused:worker|\ngone|\n", 'the log');
 
 # and the same in the counters
-my $p = report_read((report_files($t))[0])->{pools}{'default/demo'};
+sub counters { report_read((report_files($t))[0])->{pools}{'default/demo'} }
+$t->wait_for(sub { counters()->{gone} }, 30, 'the last of them');
+my $p = counters();
 is($p->{accepted}, 2, 'accepted');
 is($p->{refused}{worker}, 1, 'refused');
 is($p->{gone}, 1, 'gone');
@@ -59,6 +65,6 @@ is($p->{routed}, 0, 'routed');
 
 # one that answers
 my ($client, $worker) = $live->connect($cert);
-is(report_read((report_files($t))[0])->{pools}{'default/demo'}{routed}, 1,
-    'one that was answered is');
+$t->wait_for(sub { counters()->{routed} }, 30, 'it to be counted');
+is(counters()->{routed}, 1, 'one that was answered is');
 $_->finish for $client, $worker;

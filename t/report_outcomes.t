@@ -38,8 +38,19 @@ my $conf = $t->gateway_conf(
     server => <<'END');
         access_log %%DIR%%/access.log buildkit;
         buildkit_grace 100ms;
-        buildkit_retry 500ms;
+        buildkit_retry 4s;
+    }
+    server {
+        listen 127.0.0.1:%%PORT:hasty%% ssl;
+        ssl_certificate         %%PKI%%/gateway.pem;
+        ssl_certificate_key     %%PKI%%/gateway-key.pem;
+        ssl_trusted_certificate %%PKI%%/gateway-ca.pem;
+        ssl_verify_client       optional_no_ca;
         ssl_handshake_timeout 1s;
+        access_log %%DIR%%/access.log buildkit;
+        buildkit on;
+        proxy_pass workers;
+        proxy_ssl on;
     }
     server {
         listen 127.0.0.1:%%PORT:strict%% ssl;
@@ -51,18 +62,27 @@ my $conf = $t->gateway_conf(
         buildkit on;
         proxy_pass workers;
         proxy_ssl on;
+    }
+    server {
+        listen 127.0.0.1:%%PORT:turn%%;
+        return "";
 END
 my $nginx = $t->nginx($conf);
 my $file = $t->wait_for(sub { (report_files($t))[0] }, 10, 'the report');
 
-# the last line of the access log, when there are so many
+# the last line of the access log, when there are so many; it is counted a
+# little later, but before the process does anything else
 my $lines = 0;
 sub line {
     $lines++;
-    return $t->wait_for(sub {
+    my $line = $t->wait_for(sub {
         my @l = split /\n/, $t->read('access.log') // '';
         @l >= $lines && $l[$lines - 1];
     }, 15, "line $lines of the access log");
+    my $turn = IO::Socket::INET->new(PeerAddr => '127.0.0.1:'
+        . $t->port('turn')) or die "turn: $!";
+    sysread $turn, my $nothing, 1;
+    return $line;
 }
 sub row { report_read($file)->{pools}{$_[0]} }
 
@@ -96,8 +116,10 @@ is(row('default/demo')->{retries}, $tries - 1, 'each time counts once');
 
 # held, and then the client leaves
 my $held = $t->tls($cert{held}) or die;
-$t->wait_for(sub { report_read($file)->{held} == 1 }, 10, 'a held one');
-my ($s) = @{report_read($file)->{sessions}};
+my ($s) = $t->wait_for(sub {
+    my $r = report_read($file);
+    $r->{held} == 1 && $r->{sessions}[0]{phase} eq 'held' && $r->{sessions}[0];
+}, 10, 'a held one');
 is("$s->{phase} $s->{allocation}", 'held ' . $t->id($token{held}),
     'a held one is listed');
 close $held;
@@ -111,7 +133,8 @@ is(report_read($file)->{held}, 0, 'nobody is held any more');
 my $plain = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $t->port('gw'));
 print $plain "GET / HTTP/1.0\r\n\r\n";
 like(line(), qr/ id=- .* outcome=handshake:tls /, 'no TLS');
-$plain = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $t->port('gw'));
+$plain = IO::Socket::INET->new(PeerAddr => '127.0.0.1:'
+    . $t->port('hasty'));
 like(line(), qr/ outcome=handshake:timeout /, 'no word');
 $plain = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $t->port('gw'));
 close $plain;

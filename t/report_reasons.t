@@ -14,7 +14,7 @@ use Test::Buildkit::Live;
 my %row = (expired => 'expired', released => 'released', failed => 'failed',
     draining => 'draining', queued => 'queued', starting => 'starting',
     foreign => 'pool');
-plan tests => 2 * (keys(%row) + 7) + 5;
+plan tests => 2 * (keys(%row) + 9) + 5;
 
 my $t = Test::Buildkit->new;
 mkdir $t->dir . '/reports' or die;
@@ -34,18 +34,29 @@ my $table = $t->table('pool default/demo shared', 'pool other/pool shared',
     map { "alloc token:$token{$_} default/demo w1 ready 0" }
         qw(ready hung closed));
 
-my $nginx = $t->nginx($t->gateway_conf(
+my $conf = $t->gateway_conf(
     stream => "buildkit_report %%DIR%%/reports;\n"
         . 'log_format o "$buildkit_outcome";',
-    server => <<'END'));
+    server => <<'END');
         access_log %%DIR%%/access.log o;
         buildkit_pool default/demo;
-        buildkit_wait 4s;
+        buildkit_wait 2s;
         buildkit_silence 2s;
-        buildkit_header_timeout 2s;
         buildkit_max_held 1;
         buildkit_max_connections 1;
 END
+
+# a server that waits for no request, and one that holds for as long as we need
+my ($server) = $conf =~ /(    server \{.*\n    \})/s;
+for (['hasty', 'buildkit_wait 60s; buildkit_header_timeout 4s;'],
+    ['patient', 'buildkit_wait 60s;'])
+{
+    my ($name, $own) = @$_;
+    my $more = $server =~ s/%%PORT:gw%%/%%PORT:$name%%/r;
+    $more =~ s/buildkit_wait 2s;/$own/;
+    $conf =~ s/\n\}\n\z/\n$more\n}\n/;
+}
+my $nginx = $t->nginx($conf);
 my $file = $t->wait_for(sub { (report_files($t))[0] }, 10, 'the report');
 
 # all that was counted, as "pool what reason" => n
@@ -62,7 +73,8 @@ sub counted {
     return \%n;
 }
 
-# one connection has ended so, and no other number has changed
+# one connection has ended so, and no other number has changed; one that is no
+# refusal and no cut changes none
 my $lines = 0;
 sub ended {
     my ($outcome, $pool) = @_;
@@ -75,8 +87,15 @@ sub ended {
     my $n = counted();
     is_deeply({ map { $n->{$_} == ($seen{$_} // 0) ? ()
         : ($_ => $n->{$_} - ($seen{$_} // 0)) } keys %$n },
-        { ($pool // 'default/demo') . " $outcome" => 1 }, '... counted');
+        { $outcome =~ /:/ ? (($pool // 'default/demo') . " $outcome" => 1)
+            : () }, '... counted');
     %seen = %$n;
+}
+
+# a session is over when it is in no gauge, which is later than its line
+sub gauge {
+    my ($what, $n) = @_;
+    $t->wait_for(sub { report_read($file)->{$what} == $n }, 30, "$n $what");
 }
 
 for my $state (sort grep { $row{$_} !~ /queued|starting/ } keys %row) {
@@ -85,28 +104,36 @@ for my $state (sort grep { $row{$_} !~ /queued|starting/ } keys %row) {
         $state eq 'foreign' ? 'other/pool' : undef);
 }
 for my $state (qw(queued starting)) {
-    $t->grpc($cert{$state}, timeout => 15);
+    $t->grpc($cert{$state});
     ended("refused:$state");
 }
 
 # the limits
-my $held = $t->tls($cert{wait}) or die;
-$t->wait_for(sub { report_read($file)->{held} == 1 }, 10, 'a held one');
+my $held = $t->tls($cert{wait}, port => 'patient') or die;
+gauge(held => 1);
 $t->grpc($cert{starting});
 ended('refused:held');
+close $held;
+ended('gone');
+gauge(held => 0);
+$held = $t->tls($cert{wait}, port => 'hasty') or die;
 ended('refused:timeout');
 close $held;
 
 my ($client, $worker) = $live->connect($cert{ready});
 $t->grpc($cert{ready});
 ended('refused:connections');
+$_->finish for $client, $worker;
+ended('routed');
+gauge(live => 0);
 
 # the cuts that the table knows nothing of
+($client, $worker) = $live->connect($cert{ready}, port => 'hasty');
 ended('cut:timeout');
 $_->finish for $client, $worker;
 ($client, $worker) = $live->connect($cert{hung});
 $client->frame(1, 4, 1, $Test::Buildkit::Live::SESSION);
-$client->said(1, 20);
+$client->said(1);
 $client->finish;
 ended('cut:silence');
 $t->grpc($cert{hung});
@@ -121,6 +148,7 @@ $client->finish;
 ended('cut:worker');
 
 # and all of them add up
+gauge($_ => 0) for 'held', 'live';
 my $r = report_read($file);
 for my $pool ('', 'default/demo', 'other/pool') {
     my $p = $r->{pools}{$pool};

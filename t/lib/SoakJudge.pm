@@ -46,6 +46,8 @@ sub judge {
         $self->{seen}{$what}++;
         $self->{texts}{"$what $which"
             . _gist($text)}++ if $what =~ /refused|cut/;
+        $self->{looks}++ if $what eq 'refused'
+            && $r{text} =~ /this_was_only_a_look/;
         $self->{last_end} = $r{ended};
 
         my $wrong = $JUDGE{$what}->($self, \%r);
@@ -219,6 +221,7 @@ sub judge_reports {
     my ($self) = @_;
 
     my $r = $self->_settled_reports;
+    $self->{cuts} = $r->{cut};
     my %seen = map { $_ => $self->{seen}{$_} // 0 } qw(served refused cut
         closed failed left);
     my $unsure = $seen{left} + $seen{closed} + $seen{failed};
@@ -233,9 +236,11 @@ sub judge_reports {
     $self->_between('routed', $r->{routed}, $seen{cut} + $seen{served},
         $unsure + $seen{refused});
 
-    # one that is cut before its worker named itself takes it for a refusal
+    # One that is cut before its worker named itself takes it for a refusal.
+    # What a look is told is none either: it came and went.
     my $nameless = max(0, $r->{cut} - $seen{cut});
-    $self->_between('refused', $r->{refused}, $seen{refused} - $nameless,
+    my $refused = $seen{refused} - ($self->{looks} // 0);
+    $self->_between('refused', $r->{refused}, $refused - $nameless,
         $unsure + $nameless);
     $self->_between('cut', $r->{cut}, $seen{cut},
         $unsure + $seen{refused} + $seen{served});

@@ -10,7 +10,8 @@ package Test::Buildkit;
 # left.  A breach makes the file fail, whatever its plan.  The rest of the
 # library: Buildkit/PKI.pm (certificates), Buildkit/Nginx.pm, Buildkit/Host.pm
 # (plugin-host, table, stand-in workers), Buildkit/Lab.pm (real BuildKit),
-# Buildkit/Gateway.pm (all of it), Buildkit/H2.pm (what a client is told).
+# Buildkit/Kube.pm (a real Kubernetes), Buildkit/Gateway.pm (all of it),
+# Buildkit/Images.pm (our images), Buildkit/H2.pm (what a client is told).
 
 use strict;
 use warnings;
@@ -31,17 +32,22 @@ use Time::HiRes qw(time sleep);
 
 use parent -norequire, qw(Test::Buildkit::PKI Test::Buildkit::Nginx
     Test::Buildkit::Host Test::Buildkit::Lab Test::Buildkit::H2
-    Test::Buildkit::Gateway);
+    Test::Buildkit::Gateway Test::Buildkit::Images);
 
 use Test::Buildkit::Gateway;
 use Test::Buildkit::H2;
 use Test::Buildkit::Host;
+use Test::Buildkit::Images;
 use Test::Buildkit::Lab;
 use Test::Buildkit::Nginx;
 use Test::Buildkit::PKI;
 
 our @EXPORT = @Test::More::EXPORT;
 Test::More->import;
+
+# The least that is waited for what should happen: a busy machine may stand
+# still for seconds, and when all is well nothing is waited for.
+our $PATIENCE = 30;
 
 our $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 
@@ -259,7 +265,7 @@ sub alive {
 }
 
 
-# Sends a signal (default: the one that stops it) and waits; KILL after 15 s
+# Sends a signal (default: the one that stops it) and waits; KILL after 30 s
 # counts as a failure of the test.  Returns the exit status.
 sub stop {
     my ($self, $proc, $signal) = @_;
@@ -268,10 +274,10 @@ sub stop {
 
     kill 'CONT', $proc->{pid};
     kill $signal // $proc->{signal}, $proc->{pid};
-    $proc->{status} = $self->_wait_pid($proc->{pid}, 15);
+    $proc->{status} = $self->_wait_pid($proc->{pid}, $PATIENCE);
 
     if (!defined $proc->{status}) {
-        $self->_breach("$proc->{name} did not stop in 15 s");
+        $self->_breach("$proc->{name} did not stop in $PATIENCE s");
         kill KILL => $proc->{pid};
         waitpid $proc->{pid}, 0;
         $proc->{status} = -1;
@@ -326,11 +332,13 @@ sub _wait_pid {
 
 # --- conditions -----------------------------------------------------------
 
-# Polls until the code returns something true, which is returned.
+# Polls until the code returns something true, which is returned.  Not for
+# what shall not happen: it waits for PATIENCE at least.
 sub wait_for {
     my ($self, $code, $seconds, $what) = @_;
 
-    my $deadline = time + ($seconds // 10);
+    $seconds = $PATIENCE if ($seconds // 0) < $PATIENCE;
+    my $deadline = time + $seconds;
     for (my $nap = 0.002; ; $nap = $nap < 0.1 ? $nap * 1.5 : 0.1) {
         my $got = $code->();
         return $got if $got;
@@ -352,7 +360,7 @@ sub wait_port {
             . ($self->read($proc->{log}) // '')
             if $proc && !$self->alive($proc);
         IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 1);
-    }, $seconds // 15, "port $port");
+    }, $seconds, "port $port");
 }
 
 
@@ -432,7 +440,7 @@ sub kill_leftovers {
 
     my @pids = $self->leftovers or return 0;
     kill KILL => @pids;
-    my $deadline = time + 10;
+    my $deadline = time + $PATIENCE;
     while ($self->leftovers && time < $deadline) {
         while (waitpid(-1, WNOHANG) > 0) { }
         sleep 0.02;
@@ -472,9 +480,12 @@ sub finish {
     return if $self->{finished}++;
 
     $self->stop($_) for reverse @{$self->{procs}};
+    for my $kube (@{$self->{kubes} // []}) {
+        eval { $kube->stop; 1 } or $self->_breach($@);
+    }
 
     # children of what was just stopped may need a moment to go
-    my $deadline = time + 5;
+    my $deadline = time + $PATIENCE;
     sleep 0.02 while $self->leftovers && time < $deadline;
 
     for my $pid ($self->leftovers) {

@@ -29,7 +29,7 @@ sub tls {
     my $make = $opts{socket} ? 'start_SSL' : 'new';
 
     return IO::Socket::SSL->$make($opts{socket} // (), @new,
-        Timeout => $opts{timeout} // 10,
+        Timeout => $opts{timeout} // $Test::Buildkit::PATIENCE,
         SSL_verify_mode => SSL_VERIFY_PEER,
         SSL_ca_file => $opts{ca} // $self->pki . '/gateway-ca.pem',
         SSL_verifycn_scheme => 'none',
@@ -52,7 +52,7 @@ sub say_hello {
     print $socket $opts{send} // "hello\n";
 
     return $self->read_until($socket, $opts{until} // qr/hello\n/,
-        $opts{timeout} // 10);
+        $opts{timeout} // $Test::Buildkit::PATIENCE);
 }
 
 
@@ -92,13 +92,27 @@ sub grpc {
     $h2->send($PREFACE . frame(4, 0, 0, ''));
     for my $id (@{$opts{streams} // [1]}) {
         $h2->open_stream($id);
-        $h2->wait_stream($id, $opts{seconds} // 10) or last;
+        $h2->wait_stream($id, $opts{seconds}
+            // $Test::Buildkit::PATIENCE) or last;
     }
 
     return $h2 if $opts{keep};
     $h2->finish;
 
     return $h2;
+}
+
+
+# What a stream was told, in bytes that somebody else has read; undef when it
+# was not ended.
+sub said_to {
+    my ($id, $bytes) = @_;
+
+    my $h2 = bless { buffer => $bytes, frames => [], streams => {} },
+        'Test::Buildkit::H2::Connection';
+    $h2->_parse;
+
+    return $h2->{streams}{$id}{end} ? $h2->{streams}{$id}{message} // '' : undef;
 }
 
 
@@ -178,6 +192,13 @@ sub _more {
             || $error == IO::Socket::SSL::SSL_WANT_WRITE();
     }
     $self->{closed} = 1 if !$n;
+
+    return $self->_parse;
+}
+
+# all frames that the buffer has
+sub _parse {
+    my ($self) = @_;
 
     while (length $self->{buffer} >= 9) {
         my ($hi, $lo, $type, $flags, $id) = unpack 'CnCCN', $self->{buffer};

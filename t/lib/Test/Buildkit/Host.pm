@@ -121,7 +121,8 @@ sub http {
 
     my $socket = $where =~ m{^/}
         ? IO::Socket::UNIX->new(Peer => $where, Type => SOCK_STREAM)
-        : IO::Socket::INET->new(PeerAddr => $where, Timeout => 5);
+        : IO::Socket::INET->new(PeerAddr => $where,
+            Timeout => $Test::Buildkit::PATIENCE);
     return { status => 0, body => "$where: $!" } if !$socket;
 
     my %headers = (Host => 'localhost', Connection => 'close');
@@ -183,7 +184,9 @@ sub pid { $_[0]{pid} }
 sub line {
     my ($self, $seconds) = @_;
 
-    my $deadline = time + ($seconds // 10);
+    $seconds = $Test::Buildkit::PATIENCE
+        if ($seconds // 0) < $Test::Buildkit::PATIENCE;
+    my $deadline = time + $seconds;
     my $select = IO::Select->new($self->{out});
     $self->{rest} //= '';
     while ($self->{rest} !~ /\n/) {

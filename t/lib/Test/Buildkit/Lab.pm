@@ -1,11 +1,13 @@
 package Test::Buildkit::Lab;
 
-# The real programs: buildkitd, buildctl, buildx (tools/lab) and a registry.
+# The real programs: buildkitd, buildctl, buildx (tools/lab), a registry and
+# Kubernetes.
 
 use strict;
 use warnings;
 
 use File::Path qw(make_path);
+use Test::Buildkit::Kube;
 
 
 # The path of a program of tools/lab, e.g. buildctl, buildx, buildctl-0.12.5.
@@ -66,6 +68,34 @@ sub dockerfile_args {
 }
 
 
+# A context, of that name, whose RUN step says "line N" ten times a second
+# until end_held() is called with what this returns, and then "last line".
+sub held_context {
+    my ($self, $name) = @_;
+
+    my $nap = 1_000_000_000 + 100 * $$ + $self->{held}++;
+    $self->context($name, <<"END");
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", "/bin/busybox sleep $nap & i=0; while kill -0 \$!; do i=\$((i+1)); echo line \$i; /bin/busybox sleep 0.1; done 2>/dev/null; echo last line"]
+END
+
+    return $nap;
+}
+
+
+sub end_held {
+    my ($self, $nap) = @_;
+
+    my ($pid) = map { m{/(\d+)/} } grep {
+        ($self->read($_) // '') =~ tr/\0/ /r =~ /^\S+ sleep $nap $/
+    } glob '/proc/[0-9]*/cmdline';
+    kill TERM => $pid // die "no build sleeps for $nap\n";
+
+    return;
+}
+
+
 # A plain HTTP registry on loopback; returns its address.
 sub registry {
     my ($self, $name) = @_;
@@ -87,6 +117,14 @@ END
     $self->wait_port($port, 15, $proc);
 
     return "127.0.0.1:$port";
+}
+
+
+# kube(level => 'api', ...): a Kubernetes, see Kube.pm.
+sub kube {
+    my ($self, %opts) = @_;
+
+    return Test::Buildkit::Kube->new($self, %opts);
 }
 
 

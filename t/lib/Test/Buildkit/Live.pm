@@ -28,7 +28,7 @@ our $TIMEOUT = "\x83\x86\x84\x40\x89" . pack('H*', '9acac8b24d494f6a7f')
 sub new {
     my ($class, $t, $name, %opts) = @_;
 
-    my $tls_name = "$name.workers.buildkit.internal";
+    my $tls_name = $opts{tls_name} // "$name.workers.buildkit.internal";
     my $cert = $t->worker_cert($name, $tls_name);
     my $port = $t->port("worker-$name");
     my $listen = IO::Socket::INET->new(Listen => 128, ReuseAddr => 1,
@@ -77,10 +77,11 @@ sub connect {
 sub accept {
     my ($self) = @_;
 
-    IO::Select->new($self->{listen})->can_read(10) or die "nobody comes\n";
+    IO::Select->new($self->{listen})->can_read($Test::Buildkit::PATIENCE)
+        or die "nobody comes\n";
     my $socket = $self->{listen}->accept or die "accept: $!";
     my $tls = IO::Socket::SSL->start_SSL($socket, SSL_server => 1,
-        SSL_reuse_ctx => $self->{tls}, Timeout => 10)
+        SSL_reuse_ctx => $self->{tls}, Timeout => $Test::Buildkit::PATIENCE)
         or die "worker: $SSL_ERROR";
 
     return $self->_end($tls);
@@ -118,11 +119,12 @@ sub send {
     return print { $self->{socket} } $bytes;
 }
 
-# Reads until the condition holds; false when it does not in time.
+# Reads until the condition holds; false when it does not in time, which is to
+# be given where that is what shall be.
 sub until {
     my ($self, $code, $seconds) = @_;
 
-    my $deadline = time + ($seconds // 10);
+    my $deadline = time + ($seconds // $Test::Buildkit::PATIENCE);
     while (!$code->($self)) {
         return 0 if $self->{closed} || time > $deadline;
         $self->_more(0.05);
@@ -164,7 +166,7 @@ sub body {
 sub said {
     my ($self, $id, $seconds) = @_;
 
-    $self->wait_stream($id, $seconds // 10);
+    $self->wait_stream($id, $seconds // $Test::Buildkit::PATIENCE);
 
     return @{$self->{streams}{$id} // {}}{qw(grpc_status message)};
 }

@@ -94,7 +94,8 @@ sub check {
     $self->end_alloc('revoked', 'revoked');
     $self->says($self->{revoked}[0], qr/ was revoked at .*: enough/,
         'a live one that is revoked');
-    Test::More::ok($self->{revoked}[1]->wait_closed(5), 'its worker is let go');
+    Test::More::ok($self->{revoked}[1]->wait_closed($Test::Buildkit::PATIENCE),
+        'its worker is let go');
 
     # the table does not change again: the clock ends it
     $table->cmd("alloc token:$self->{token}{expires} default/demo w1 ready "
@@ -114,7 +115,7 @@ sub end {
 
     $self->{stays}[0]->finish;
 
-    return $self->{stays}[1]->wait_closed(5);
+    return $self->{stays}[1]->wait_closed($Test::Buildkit::PATIENCE);
 }
 
 
@@ -141,7 +142,7 @@ sub end_alloc {
 sub says {
     my ($self, $h2, $text, $what) = @_;
 
-    $h2->wait_stream(1, 10);
+    $h2->wait_stream(1, $Test::Buildkit::PATIENCE);
     my $got = $h2->{streams}{1} // {};
     Test::More::is($got->{grpc_status}, 16, "$what: code");
     Test::More::like($got->{message}, $text, "$what: text");
@@ -156,7 +157,7 @@ package Test::Buildkit::H2::Connection;
 sub wait_for_data {
     my ($self, $text) = @_;
 
-    my $deadline = time + 10;
+    my $deadline = time + $Test::Buildkit::PATIENCE;
     while (time < $deadline && !$self->{closed}) {
         $self->_more(0.05);
         return 1 if grep { $_->[0] == 0 && $_->[3] eq $text }

@@ -45,7 +45,8 @@ buildx('');
 my $got = build('--platform', 'linux/arm64,linux/amd64', '--platform=linux/386',
     '-t', 'x', '.');
 is($got->{rc}, 0, 'build: exit 0') or diag($got->{err});
-is($got->{err}, '', '... nothing to say');
+ok($got->{err} eq '' || $got->{time} >= 1, '... a quick one has nothing to say')
+    or diag($got->{err});
 my @calls = calls();
 my ($name) = $calls[0] =~ /--name (bkctl-\w{12}) /;
 my ($dir1) = $calls[0] =~ /cacert=(\S+)\/ca\.pem/;

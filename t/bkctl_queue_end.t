@@ -36,7 +36,7 @@ my $api = fake('over', \%release, \%allocate,
 my $got = run('allocate', '--wait', '1s');
 is($got->{rc}, 4, 'the wait is over: exit 4');
 like($got->{err}, qr/^bkctl:\ no\ worker\ of\ pool\ default\/p\ became\ free
-    \ within\ \ds:\ place\ 3,\ about\ 40s\n\ +the\ place\ is\ given\ back/mx,
+    \ within\ \d+s:\ place\ 3,\ about\ 40s\n\ +the\ place\ is\ given\ back/mx,
     '... says where it was');
 is($got->{out}, '', '... and prints nothing');
 is((bodies('over', 'release'))[0]{token}, $token, '... place given back');

@@ -15,8 +15,10 @@ my $t = Test::Buildkit->new;
 my $go = $t->dir . '/go';
 
 # a buildkitd that starts when it is told to
+# (and a gateway that keeps a client until plugin-host has seen its worker die)
 my ($host, $nginx) = $t->gateway(workers => 2, nginx => {
-    stream => "    buildkit_report %%DIR%%/reports;\n" },
+    stream => "    buildkit_report %%DIR%%/reports;\n",
+    server => "buildkit_lost 30s;\n" },
     process => ['command: ["sh", "-c", "while [ ! -e ' . $go . ' ]; do sleep '
     . '0.1; done; exec buildkitd \"$@\"", "-", "--addr", '
     . '"tcp://127.0.0.1:{port}", "--root", "{root}", "--tlscert", "{cert}", '
@@ -30,8 +32,9 @@ COPY busybox /bin/busybox
 RUN ["/bin/busybox", "sh", "-c", "i=0; while [ $i -lt 600 ]; do i=$((i+1)); echo line $i; /bin/busybox sleep 0.1; done"]
 END
 
-# a worker that starts: first allocate waits, then the gateway
-my $proc = begin('starts', 'buildctl', '--wait', '3s', '--',
+# a worker that starts: first allocate waits, long enough to say for what also
+# where all stands still for a while, then the gateway
+my $proc = begin('starts', 'buildctl', '--wait', '12s', '--',
     $t->dockerfile_args($slow));
 said('starts', qr/^waiting for a worker of pool default\/demo: worker w1 is starting \.\.\. \d+s$/m,
     'while it allocates: what is up');

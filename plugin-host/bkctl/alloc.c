@@ -128,15 +128,18 @@ bk_alloc_release(const bk_args_t *args, const char *token,
 
 
 int
-bk_alloc_lookup(const bk_args_t *args, const char *token, int fd,
-    int (*stop)(void *data), void *data, bk_api_reply_t *r)
+bk_alloc_lookup(const bk_args_t *args, const char *token,
+    unsigned timeout_ms, int fd, int (*stop)(void *data), void *data,
+    bk_api_reply_t *r)
 {
     int               rc;
     json_t           *body;
     bk_api_request_t  req = { .method = "POST", .own = 1,
                               .path = "/api/v1/workers/lookup"
                                       "?connections=1",
-                              .timeout_ms = BK_ALLOC_LOOKUP_MS,
+                              .timeout_ms = timeout_ms
+                                            ? timeout_ms
+                                            : BK_ALLOC_LOOKUP_MS,
                               .fd = fd, .tick = stop, .data = data };
 
     req.body = body = json_pack("{s:s}", "token", token);

@@ -28,6 +28,7 @@ static void bk_api_answered(bk_api_t *a);
 static void bk_api_why(bk_api_t *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 static int bk_api_lines(bk_api_t *a);
+static int64_t bk_api_skew(const bk_api_t *a, int64_t date_ms);
 
 
 int
@@ -99,6 +100,7 @@ bk_api_perform(bk_api_t *a)
     }
 
     curl_multi_add_handle(multi, a->easy);
+    a->asked_ms = bk_unix_ms();
     rc = CURLE_OK;
     fd.fd = req->tick ? req->fd : -1;
     fd.events = CURL_WAIT_POLLIN;
@@ -362,12 +364,29 @@ bk_api_header(char *data, size_t size, size_t n, void *arg)
         date = curl_getdate(value, NULL);
 
         if (date > 0) {
-            a->reply->skew_ms = (int64_t) date * 1000
-                                - bk_unix_ms() / 1000 * 1000;
+            a->reply->skew_ms = bk_api_skew(a, (int64_t) date * 1000);
         }
     }
 
     return len;
+}
+
+
+/*
+ * The second that an answer is dated with is any between the question and
+ * now: only what lies outside of them is another clock's.  Else a second that
+ * begins just then would make an allocation live a second longer.
+ */
+
+static int64_t
+bk_api_skew(const bk_api_t *a, int64_t date_ms)
+{
+    int64_t  least, most;
+
+    least = date_ms - bk_unix_ms();
+    most = date_ms + 1000 - a->asked_ms;
+
+    return least > 0 ? least : most < 0 ? most : 0;
 }
 
 

@@ -16,6 +16,7 @@ typedef struct {
     size_t                   len, alloc;
     int                      too_large;
     int                      ended;     /* line() wanted no more */
+    int64_t                  asked_ms;  /* by the wall clock */
     CURL                    *easy;
     struct curl_slist       *headers;
     char                    *body;

@@ -354,9 +354,11 @@ int bk_alloc_release(const bk_args_t *args, const char *token,
 int bk_alloc_renew(const bk_args_t *args, const char *token,
     unsigned timeout_ms, int fd, int (*stop)(void *data), void *data,
     bk_api_reply_t *r);
-/* How it is, and how many of its connections are held and live. */
-int bk_alloc_lookup(const bk_args_t *args, const char *token, int fd,
-    int (*stop)(void *data), void *data, bk_api_reply_t *r);
+/* How it is, and how many of its connections are held and live; timeout_ms
+ * as above. */
+int bk_alloc_lookup(const bk_args_t *args, const char *token,
+    unsigned timeout_ms, int fd, int (*stop)(void *data), void *data,
+    bk_api_reply_t *r);
 /* The address that clients use: "tcp://host:port". */
 const char *bk_alloc_endpoint(const json_t *answer);
 const char *bk_alloc_id(const json_t *answer, char id[13]);

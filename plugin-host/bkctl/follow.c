@@ -193,7 +193,7 @@ bk_follow_look(bk_wait_t *w)
         return;
     }
 
-    bk_alloc_lookup(w->args, bk_out_string(w->answer, "token"), w->fd,
+    bk_alloc_lookup(w->args, bk_out_string(w->answer, "token"), 0, w->fd,
                     bk_wait_stop, w, &r);
 
     if (r.exit == BK_EXIT_OK) {

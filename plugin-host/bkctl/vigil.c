@@ -21,6 +21,7 @@
 #define BK_VIGIL_SELDOM  10000
 #define BK_VIGIL_NEW     60000      /* it may still be about to connect */
 #define BK_VIGIL_AGAIN   10000      /* the same line again */
+#define BK_VIGIL_LAST    10000      /* the reason is worth a longer wait */
 
 
 static int bk_vigil_ready(const json_t *look);
@@ -44,7 +45,7 @@ bk_vigil_look(bk_node_t *node)
     bk_api_reply_t  r;
 
     node->look_at = 0;
-    rc = bk_alloc_lookup(&node->args, bk_out_string(node->answer, "token"),
+    rc = bk_alloc_lookup(&node->args, bk_out_string(node->answer, "token"), 0,
                          node->s->sigfd, bk_session_busy, node->s, &r);
     now = bk_now_ms();
 
@@ -168,7 +169,8 @@ bk_vigil_end(bk_node_t *node, int rc)
     }
 
     if (bk_alloc_lookup(&node->args, bk_out_string(node->answer, "token"),
-                        node->s->sigfd, bk_vigil_idle, node->s, &r)
+                        BK_VIGIL_LAST, node->s->sigfd, bk_vigil_idle,
+                        node->s, &r)
         == BK_EXIT_OK)
     {
         if (strcmp(bk_out_string(r.json, "state"), "draining") == 0) {

@@ -435,6 +435,10 @@ bk_wait_why(bk_wait_t *w)
     {
         bk_why_workers(&w->progress, r.json);
         w->why_at = bk_now_ms() + BK_WAIT_WHY;
+
+    } else if (r.exit == BK_EXIT_UNREACHABLE) {
+        /* it may only stand still for a while */
+        w->why_at = bk_now_ms() + BK_WAIT_WHY;
     }
 
     bk_reply_free(&r);

@@ -8,7 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 
-plan tests => 33;
+plan tests => 36;
 
 my $t = Test::Buildkit->new;
 my $dir = $t->dir;
@@ -102,6 +102,10 @@ like(calls(), qr/^(begin.*\nend\n)+$/, 'one after the other');
 $t->write('do', "exit 1\n");
 is(rotate('worker'), 200, 'rotated');
 wait_state('failed', qr/./);
+is(rotate('worker'), 200, 'rotated once more');
+is(reload()->{state}, 'failed', 'nginx has not read its files, as before');
+like($h->request('GET', '/readyz')->{json}{checks}{nginx},
+    qr/not reloaded: exit status 1$/, 'which is still said');
 $h->kill('KILL');
 $h->stop;
 $t->wait_for(sub { !$t->leftovers }, 30, 'the end of a try that was under way');

@@ -44,7 +44,8 @@ struct bk_reload_s {
     int                  state;     /* BK_RELOAD_* */
     int                  again;     /* wanted since it was started */
     int                  late;      /* its deadline is over */
-    unsigned             failures;  /* in a row */
+    unsigned             failures;  /* in a row, whoever wanted it */
+    unsigned             tries;     /* those since it was wanted last */
     uint64_t             next_ms;   /* SOON: when */
     uint64_t             done_ms;   /* the last that succeeded */
 
@@ -134,7 +135,8 @@ bk_reload_want(bk_reload_t *r)
         return;
     }
 
-    r->failures = 0;
+    /* at once, and what was wrong is so until one succeeds */
+    r->tries = 0;
     r->state = BK_RELOAD_SOON;
     bk_reload_set(r, BK_RELOAD_SETTLE_MS);
 }
@@ -371,6 +373,7 @@ bk_reload_ended(evutil_socket_t fd, short what, void *data)
 
     if (si.si_code == CLD_EXITED && si.si_status == 0) {
         r->failures = 0;
+        r->tries = 0;
         r->error[0] = '\0';
         r->state = r->again ? BK_RELOAD_SOON : BK_RELOAD_CALM;
         bk_reload_set(r, r->again ? BK_RELOAD_SETTLE_MS : BK_RELOAD_CALM_MS);
@@ -427,13 +430,14 @@ bk_reload_failed(bk_reload_t *r)
 {
     uint64_t  back = BK_RELOAD_BACK_MS;
 
-    back <<= r->failures < 10 ? r->failures : 10;
+    back <<= r->tries < 10 ? r->tries : 10;
 
     if (back > BK_RELOAD_BACK_MAX) {
         back = BK_RELOAD_BACK_MAX;
     }
 
     r->failures++;
+    r->tries++;
     r->state = BK_RELOAD_SOON;
 
     bk_log(BK_LOG_ERROR, "reload", "nginx was not reloaded, and uses its old "

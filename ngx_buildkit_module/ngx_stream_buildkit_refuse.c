@@ -13,6 +13,9 @@
 
 #define NGX_STREAM_BUILDKIT_PREFIX  "buildkit gateway: "
 
+/* seconds: what happens in a round of the event loop is after ngx_time() */
+#define NGX_STREAM_BUILDKIT_ROUND   30
+
 
 static size_t ngx_stream_buildkit_clean(u_char *dst, size_t size, u_char *src,
     size_t len, ngx_uint_t percent);
@@ -233,9 +236,11 @@ ngx_stream_buildkit_when(u_char *buf, u_char *last, time_t sec)
     p = ngx_stream_buildkit_time(buf, sec);
     ago = ngx_time() - sec;
 
-    if (ago < 0) {
+    if (ago < -NGX_STREAM_BUILDKIT_ROUND) {
         return p;
     }
+
+    ago = ngx_max(ago, 0);
 
     if (ago < 120) {
         return ngx_slprintf(p, last, " (%Ts ago)", ago);

@@ -87,12 +87,14 @@ sub ask {
 
     my $socket = IO::Socket::UNIX->new(Peer => $host->api) or die "api: $!";
     my $text = defined $body ? JSON->new->canonical->encode($body) : '';
+    # not later than for whom it waits
+    my $began = time;
     syswrite $socket, "$method $path HTTP/1.1\r\nHost: localhost\r\n"
         . "Connection: close\r\nContent-Type: application/json\r\n"
         . 'Content-Length: ' . length($text) . "\r\n\r\n$text"
         or die "api: $!";
 
-    return { socket => $socket, text => '', began => time };
+    return { socket => $socket, text => '', began => $began };
 }
 
 

@@ -415,7 +415,8 @@ sub warm {
 }
 
 # so much later; 'stop': time goes by only so, whatever the machine does;
-# 'go': by itself again
+# 'still': the time of day as well, by which tokens expire and reviews are
+# believed; 'go': by itself again
 sub clock { my ($p, $ms) = @_; _said($p, "clock $ms", qr/^ok/) }
 sub ping  { _said($_[0], 'ping', qr/^pong/) }
 

@@ -64,12 +64,14 @@ sub ask_as {
         PeerAddr => '127.0.0.1:' . $t->port('api')) or return;
     my $text = JSON->new->canonical->encode({ poolName => 'demo',
         wait => '60s', %$body });
+    # not later than for whom it waits
+    my $began = time;
     syswrite $socket, "POST $path/allocate HTTP/1.1\r\nHost: localhost\r\n"
         . "Connection: close\r\nContent-Type: application/json\r\n"
         . 'Authorization: Bearer ' . Access::token('now', $who, $claims // {})
         . "\r\nContent-Length: " . length($text) . "\r\n\r\n$text";
 
-    return { socket => $socket, text => '', began => time, who => $who };
+    return { socket => $socket, text => '', began => $began, who => $who };
 }
 
 

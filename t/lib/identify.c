@@ -8,6 +8,7 @@
  *     clock MS          both clocks and all timers, this much ahead from now on
  *     clock stop        from now on the monotonic one goes only by that; "clock
  *                       go" ends it.  Timers fire when their time is over
+ *     clock still       and the one of the day, by which tokens expire, as well
  *     ping              "pong", by way of the loop
  *     stats             "stats NAME{LABELS}=VALUE ..."
  *     quit              or the end of the input
@@ -60,6 +61,7 @@ static struct event       *input;
 static bk_host_t           host;
 static uint64_t            ahead_ms;
 static uint64_t            still_ms;        /* monotonic; 0 when it goes */
+static uint64_t            still_day_ms;
 static bk_timer_t         *timers;
 static int                 stopped;
 static char               *line;
@@ -104,8 +106,9 @@ clock_real(clockid_t id)
 static uint64_t
 clock_ms(clockid_t id)
 {
-    return (id == CLOCK_MONOTONIC && still_ms != 0 ? still_ms : clock_real(id))
-           + ahead_ms;
+    uint64_t  still = id == CLOCK_MONOTONIC ? still_ms : still_day_ms;
+
+    return (still != 0 ? still : clock_real(id)) + ahead_ms;
 }
 
 
@@ -356,8 +359,13 @@ command(char *text)
         if (strcmp(text, "stop") == 0) {
             still_ms = clock_real(CLOCK_MONOTONIC);
 
+        } else if (strcmp(text, "still") == 0) {
+            still_ms = clock_real(CLOCK_MONOTONIC);
+            still_day_ms = clock_real(CLOCK_REALTIME);
+
         } else if (strcmp(text, "go") == 0) {
             still_ms = 0;
+            still_day_ms = 0;
 
         } else {
             go_ahead(strtoull(text, NULL, 10));

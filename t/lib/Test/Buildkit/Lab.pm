@@ -87,10 +87,12 @@ END
 sub end_held {
     my ($self, $nap) = @_;
 
-    my ($pid) = map { m{/(\d+)/} } grep {
-        ($self->read($_) // '') =~ tr/\0/ /r =~ /^\S+ sleep $nap $/
-    } glob '/proc/[0-9]*/cmdline';
-    kill TERM => $pid // die "no build sleeps for $nap\n";
+    # the build says its first line before its sleep is what it becomes
+    kill TERM => $self->wait_for(sub {
+        return (map { m{/(\d+)/} } grep {
+            ($self->read($_) // '') =~ tr/\0/ /r =~ /^\S+ sleep $nap $/
+        } glob '/proc/[0-9]*/cmdline')[0];
+    }, 30, "a build that sleeps for $nap");
 
     return;
 }

@@ -100,7 +100,7 @@ sub nginx {
         die "nginx does not start:\n" . $self->read("$name-stderr.log")
             . ($self->read($log) // '') if !$self->alive($proc);
         return ($self->read("$name.pid") // '') =~ /^$proc->{pid}\n/
-            && $workers <= (() = $self->children($proc->{pid}));
+            && $workers <= (() = $self->serving($proc->{pid}));
     }, 15, 'nginx');
 
     return bless { test => $self, proc => $proc, conf => $conf, name => $name,
@@ -128,7 +128,11 @@ sub nginx_service {
         '-p', "$self->{dir}/nginx", '-c', $conf);
     die "nginx does not start:\n$r->{err}" if $r->{rc};
 
-    return $self->wait_for(sub { $self->nginx_pid }, 15, 'nginx');
+    # it hears no signal before it has begun its processes
+    return $self->wait_for(sub {
+        my $pid = $self->nginx_pid;
+        return $pid && $self->serving($pid) && $pid;
+    }, 15, 'nginx');
 }
 
 
@@ -152,7 +156,7 @@ sub nginx_upgrade {
         return $self->nginx_pid('oldbin') == $old && $pid && $pid != $old
             && $pid;
     }, 15, 'the new nginx');
-    $self->wait_for(sub { ($self->children($new))[0] }, 5, 'its process');
+    $self->wait_for(sub { ($self->serving($new))[0] }, 5, 'its process');
     kill QUIT => $old;
 
     return $new;
@@ -163,6 +167,16 @@ sub children {
     my ($self, $pid) = @_;
 
     return split ' ', $self->read("/proc/$pid/task/$pid/children") // '';
+}
+
+
+# Of nginx's children those that have begun: before that one is a copy of it,
+# with its descriptors and nothing of its own.
+sub serving {
+    my ($self, $pid) = @_;
+
+    return grep { ($self->read("/proc/$_/cmdline") // '')
+        =~ /^nginx: worker process/ } $self->children($pid);
 }
 
 
@@ -247,7 +261,7 @@ sub reload {
     my $want = $self->{opts}{workers} // 1;
     $self->kill('HUP');
     $t->wait_for(sub {
-        $want <= grep { !$old{$_} } $self->worker_pids;
+        $want <= grep { !$old{$_} } $t->serving($self->pid);
     }, 15, 'nginx to reload');
     $t->wait_for(sub { !grep { $self->_listens($_) } keys %old }, 15,
         'the old processes to stop listening');

@@ -46,7 +46,8 @@ my %context = (
         "${copy}RUN [\"/bin/busybox\", \"sh\", \"-c\","
         . " \"exec /bin/busybox sleep $nap{$_->[0]}\"]\n") } @cases);
 $t->write('upload/big', '');
-truncate $t->dir . '/upload/big', 3 << 30;
+# (for as long as nobody looks)
+truncate $t->dir . '/upload/big', 32 << 30;
 
 for my $case (@cases) {
     my ($name, $client, $tty, $what) = @$case;

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Report;
 use Test::Buildkit;
 use Time::HiRes qw(time);
 
@@ -25,7 +26,9 @@ my $table = $t->table('pool default/demo',
     (map { "worker default/demo $_ 127.0.0.1:$port{$_}"
         . " $_.workers.buildkit.internal starting" } qw(w1 w2)),
     map { "alloc token:$token{$_} default/demo w1 starting 0" } @names);
-my $nginx = $t->nginx($t->gateway_conf(stream => 'log_format bk'
+mkdir $t->dir . '/reports' or die;
+my $nginx = $t->nginx($t->gateway_conf(stream =>
+    'buildkit_report %%DIR%%/reports; log_format bk'
     . ' "$buildkit_allocation|$status|$buildkit_kind|$buildkit_wait_ms";',
     server => "access_log %%DIR%%/access.log bk;\n"));
 
@@ -71,16 +74,18 @@ END
         '--tlskey', $cert{script}{key},
         $t->dockerfile_args($context, '--no-cache')]);
 
-# who waits does so since nginx has its connection
-sub connected { scalar(() = $nginx->log =~ / client \S+ connected to /g) }
+# those that wait, since they are in the report: a handshake may take its time
+sub held {
+    my ($report) = map { report_read($_) } report_files($t);
+    return $report ? $report->{held} : 0;
+}
 
 my %proc;
 for my $name (@names) {
-    my $before = connected();
     $proc{$name} = $t->start("client-$name", { env => { HOME => $t->dir,
         BUILDX_CONFIG => $t->dir . '/buildx-x',
         DOCKER_CONFIG => $t->dir . '/buildx-x' } }, @{$cmd{$name}});
-    $t->wait_for(sub { connected() > $before }, 60, "$name to connect");
+    $t->wait_for(sub { held() == keys %proc }, 60, "$name to be held");
 }
 my $began = time;
 
@@ -102,9 +107,9 @@ $t->wait_for(sub { -e $t->dir . '/first' || !$t->alive($proc{script}) }, 180,
 $t->wait_for(sub { scalar lines('script') }, 30, 'the access log');
 is(scalar lines('script'), 1, 'script: the first build, on one connection');
 $table->cmd("alloc token:$token{script} default/demo w2 starting 0");
-my $before = connected();
+$t->wait_for(sub { held() == 0 }, 60, 'nobody to be held');
 $t->write('go', '');
-$t->wait_for(sub { connected() > $before }, 60, 'the script to connect');
+$t->wait_for(sub { held() == 1 }, 60, 'the script to be held');
 $began = time;
 
 for my $name (grep { $_ ne 'script' } @names) {

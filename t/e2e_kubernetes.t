@@ -148,10 +148,13 @@ pass('a pool that is deleted leaves nothing');
 in_ns('scale', 'deployment/buildkit-controller', '--replicas=2');
 ok($kube->wait('jsonpath={.status.readyReplicas}=2', '-n', $NS,
     'deployment/buildkit-controller'), 'the controller, twice');
-my @leaders;
-$t->wait_for(sub { @leaders = list('pods', '-l',
-    'buildkit.smrt-devops.net/leader=true') }, 60, 'a leader');
-is(scalar @leaders, 1, 'one leads');
+sub leaders {
+    my @leaders;
+    $t->wait_for(sub { @leaders = list('pods', '-l',
+        'buildkit.smrt-devops.net/leader=true') }, 60, 'a leader');
+    return @leaders;
+}
+is(scalar(() = leaders()), 1, 'one leads');
 is(scalar(list('pods', '-l', 'control-plane=buildkit-controller')), 2,
     'of two');
 
@@ -176,6 +179,15 @@ spec:
 E
 $kube->must('apply', map { ('-f', $t->dir . "/k8s/overlays/$_/pool.yaml") }
     qw(dev loadbalancer));
+
+# a minute after its Service it would begin without
+$t->wait_for(sub { grep { $_->{reason} eq 'LoadBalancerPending' }
+    @{(get('buildkitpool', 'default') // {})->{status}{conditions} // []} },
+    60, 'a load balancer without an address');
+is(get('deployment', 'default-gateway'), undef,
+    'overlays/loadbalancer: no gateway before its address is known');
+in_ns('patch', 'service', 'default', '--subresource=status', '-p',
+    '{"status":{"loadBalancer":{"ingress":[{"ip":"10.123.3.1"}]}}}');
 
 my $state = $t->dir . '/volume';
 mkdir $state;
@@ -281,13 +293,18 @@ sub build {
 }
 
 # one that goes on after it has done something, until somebody ends it
-sub live {
+sub begin {
     my ($name, $a, $do, $at) = @_;
     my $context = $t->context($name, "FROM scratch\n"
         . "COPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sh\", \"-c\", "
         . "\"$do echo re''ady; busybox sleep 600\"]\n");
-    my $live = $kube->start("live-$name", {}, buildctl($a, $at),
+    return $kube->start("live-$name", {}, buildctl($a, $at),
         $t->dockerfile_args($context, '--no-cache'));
+}
+
+sub live {
+    my ($name) = @_;
+    my $live = begin(@_);
     $t->wait_for(sub { $t->read("live-$name.log") =~ /\bready$/m }, 150,
         'a build that runs');
     return $live;
@@ -350,7 +367,7 @@ is($kube->must('logs', 'app'), "built\n", 'has what RUN wrote');
 
 # --- what others see -------------------------------------------------------
 
-like(in_ns('exec', $leaders[0]{metadata}{name}, '-c', 'controller', '--',
+like(in_ns('exec', (leaders())[0]{metadata}{name}, '-c', 'controller', '--',
     'bkctl', 'workers'), qr/^demo-0\s/m, 'bkctl in the leader\'s Pod');
 shows('buildkitworkers', qr/^demo-0\s+demo\s+Allocated\s/m,
     'kubectl get buildkitworkers');
@@ -401,10 +418,6 @@ for my $a ($small, $guest) {
 
 # --- behind a load balancer -------------------------------------------------
 
-is(get('deployment', 'default-gateway'), undef,
-    'overlays/loadbalancer: no gateway before its address is known');
-in_ns('patch', 'service', 'default', '--subresource=status', '-p',
-    '{"status":{"loadBalancer":{"ingress":[{"ip":"10.123.3.1"}]}}}');
 my $balanced = allocate('balanced', 'default');
 is($balanced->{gatewayEndpoint}, 'tcp://10.123.3.1:1235',
     'its address');
@@ -414,8 +427,8 @@ ok($kube->wait('jsonpath={.status.readyReplicas}=2', '-n', $NS,
     'deployment/default-gateway'), 'two gateways');
 bkctl('release', "$balanced->{dir}/alloc.json");
 
-# one that takes the node's disk
-my $evicted = live('guest', $guest, '/bin/busybox dd if=/dev/zero of=/fat '
+# one that takes the node's disk: it may be over before anybody sees it ready
+my $evicted = begin('guest', $guest, '/bin/busybox dd if=/dev/zero of=/fat '
     . 'bs=1M count=96 2>/dev/null;');
 
 # --- who is connected keeps a worker ---------------------------------------
@@ -437,12 +450,16 @@ my @companion = $kube->pod_pids((gateways('small'))[0]{metadata}{uid},
 is(scalar @companion, 1, 'the companion');
 kill STOP => @companion;
 bkctl('release', "$_->{dir}/alloc.json") for $small, $idle;
-$t->wait_for(sub { !get('pod', $idle->{workerName}) }, 90,
+# what a companion said last counts for a minute, so not until it has gone
+$t->wait_for(sub { my $pod = get('pod', $idle->{workerName});
+    !$pod || $pod->{metadata}{deletionTimestamp} }, 90,
     'the end of the idle one');
 my $kept = get('pod', $small->{workerName});
 ok($kept && !$kept->{metadata}{deletionTimestamp} && $t->alive($connected),
     'the one with a connection stays');
 kill CONT => @companion;
+$t->wait_for(sub { !get('pod', $idle->{workerName}) }, 90,
+    'the idle one to have gone');
 $t->wait_for(sub { !$t->alive($connected) }, 60, 'the end of its build');
 like($t->read('live-small.log'), qr/buildkit gateway: .*was released/,
     'which was told') or diag($t->read('live-small.log'));
@@ -654,7 +671,7 @@ $kube->must('delete', '-k', $t->dir . '/my-ingress');
 
 # --- the leader goes -------------------------------------------------------
 
-in_ns('delete', 'pod', $leaders[0]{metadata}{name}, '--wait=false');
+in_ns('delete', 'pod', (leaders())[0]{metadata}{name}, '--wait=false');
 $r = undef;
 $t->wait_for(sub { ($r = bkctl('release', "$two->{dir}/alloc.json"))->{rc} == 0
     }, 90, 'the next leader');

@@ -24,7 +24,7 @@ my $API = "/api/v1/namespaces/$NS";
 my $ENOUGH = 100;       # allocations
 my $CALLERS = 3;
 my $HAVE = 3;           # allocations of a caller at a time
-my $CUT = 20;           # seconds until nginx, when it ends, cuts who is left
+my $CUT = 30;           # seconds until nginx, when it ends, cuts who is left
 my @KILLS = ((qw(controller leader companion gateway apiserver etcd)) x 2);
 my @BUILDS = qw(one two);
 
@@ -433,7 +433,7 @@ $t->wait_for(sub { !grep { my $s = $kube->api(GET => "$API/secrets/$_");
     !$s->{data} || uid($s) eq $old{$_} } @secrets }, 60, 'new certificates');
 # so that the kubelet looks at its volumes now, and not within a minute
 $kube->must('-n', $NS, 'annotate', 'pod', $name, 'test/look=now');
-ok($t->wait_for(sub { my $is = certificate(); $is ne '' && $is ne $was }, 120,
+ok($t->wait_for(sub { my $is = certificate(); $is ne '' && $is ne $was }, 240,
     'the other certificate'), 'the gateway has new certificates');
 my %from = map { $_ => lines($_) } @BUILDS;
 
@@ -441,7 +441,7 @@ my %from = map { $_ => lines($_) } @BUILDS;
 my %pod = map { $_ => uid(worker_pod($has{$_})) } @BUILDS;
 $kube->must('-n', $NS, 'delete', 'pod', $has{one}, '--wait=false');
 my $r = $kube->kubectl('drain', 'lab', '--force', '--delete-emptydir-data',
-    '--pod-selector', "$G/worker=$has{two}", '--timeout=6s');
+    '--pod-selector', "$G/worker=$has{two}", '--timeout=30s');
 isnt($r->{rc}, 0, 'a node with a build is not drained');
 like($r->{err}, qr/disruption budget/, '... for that reason');
 $kube->must('uncordon', 'lab');

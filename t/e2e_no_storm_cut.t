@@ -47,6 +47,8 @@ for my $why (qw(revoked expired failed killed)) {
 
     strike($why, @builds);
     judge($why, $_) for @builds;
+    # what a killed buildkitd leaves behind
+    kill KILL => map { runs($_->{nap}) } @builds;
 }
 
 # nobody comes later
@@ -138,14 +140,11 @@ sub lines {
 sub connections { scalar(() = $nginx->log =~ / client \S+ connected to /g) }
 
 
-# does a process with this command line run?
+# the processes with this command line
 sub runs {
     my ($nap) = @_;
 
-    for my $file (glob '/proc/[0-9]*/cmdline') {
-        my $line = ($t->read($file) // '') =~ tr/\0/ /r;
-        return 1 if $line =~ /^\S+ sleep $nap $/;
-    }
-
-    return 0;
+    return map { m{/(\d+)/} } grep {
+        ($t->read($_) // '') =~ tr/\0/ /r =~ /^\S+ sleep $nap $/
+    } glob '/proc/[0-9]*/cmdline';
 }

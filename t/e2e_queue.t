@@ -8,6 +8,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use IO::Socket::UNIX;
 use MIME::Base64 qw(decode_base64);
 use Test::Buildkit;
 use Time::HiRes qw(time);
@@ -23,7 +24,16 @@ my ($host, $nginx) = $t->gateway(workers => 1,
 my $one = $t->allocate('one');
 is($one->{run}{rc}, 0, 'the only worker is taken') or diag $one->{run}{err};
 
-my ($held, $left) = map { queued($_) } qw(held left);
+# as long as its client is on its way somebody else shows interest
+my $held = queued('held');
+my $watch = IO::Socket::UNIX->new(Peer => $host->api) or die "watch: $!";
+syswrite $watch, "GET /api/v1/allocations/$held->{id}?watch=1 HTTP/1.1\r\n"
+    . "Host: localhost\r\n\r\n";
+$watch->blocking(0);
+my $seen = '';
+$t->wait_for(sub { sysread $watch, $seen, 4096, length $seen;
+    $seen =~ /"queued"/ }, 30, 'the watch');
+my $left = queued('left');
 is("$held->{state} $held->{position}", 'queued 1', 'queued, with certificate');
 is("$left->{state} $left->{position}", 'queued 2', 'another one after it');
 
@@ -31,10 +41,9 @@ my $client = $t->start('client', { env => { HOME => $t->dir } },
     $t->lab('buildctl'), '--addr', 'tcp://localhost:' . $t->port('gw'),
     map({ ("--tls$_", $t->dir . "/held-$_.pem") } qw(cacert cert key)),
     $t->dockerfile_args($t->context('app')));
-# as long as its client is on its way somebody else shows interest
-$t->wait_for(sub { $host->request(GET => "/api/v1/allocations/$held->{id}");
-    phase($held) eq 'held' }, 20, 'the gateway to hold it');
+$t->wait_for(sub { phase($held) eq 'held' }, 60, 'the gateway to hold it');
 pass('its client is held');
+close $watch;
 
 my $began = time;
 $t->wait_for(sub { one($left)->{state} eq 'released' }, 30, 'the lease');

@@ -86,8 +86,11 @@ for (lines()) {
 my $n = lines();
 my $pool = 'pool="default/demo"';
 my %m;
+# all of it: a look reads the counters before it reads who is connected
 eval { $t->wait_for(sub { %m = %{metrics($t)};
-    ($m{"connections_total{$pool,outcome=\"routed\"}"} // 0) == $n }, 30,
+    ($m{"connections_total{$pool,outcome=\"routed\"}"} // 0) == $n
+    && $m{"bytes_total{$pool,direction=\"up\"}"} == $all_up
+    && $m{"bytes_total{$pool,direction=\"down\"}"} == $all_down }, 30,
     'the counters') };
 is($m{"connections_total{$pool,outcome=\"routed\"}"}, $n, 'all were routed');
 is($m{"accepted_total{$pool}"}, $n, 'and counted once');

@@ -42,12 +42,15 @@ my %cmd = (
     buildx => [$t->lab('buildx'), 'build', '--builder', 'x', '--no-cache',
         '--progress', 'plain', $context]);
 
+my $before = connected();
 my $began = time;
 my %proc = map { $_ => $t->start("client-$_", { env => { HOME => $t->dir,
     BUILDX_CONFIG => $t->dir . '/buildx-x',
     DOCKER_CONFIG => $t->dir . '/buildx-x' } }, @{$cmd{$_}}) } keys %cmd;
 
-$t->wait_for(sub { time - $began >= $wait }, $wait + 5, 'a late worker');
+$t->wait_for(sub { connected() >= $before + keys %cmd }, 60, 'them to connect');
+my $since = time;
+$t->wait_for(sub { time - $since >= $wait }, $wait + 5, 'a late worker');
 ok($t->alive($proc{$_}), "$_ still waits") or diag $t->read($proc{$_}{log})
     for sort keys %cmd;
 
@@ -93,3 +96,7 @@ $t->wait_for(sub {
     @lines = split /\n/, $t->read('access.log') // '';
 }, 10, 'the access log');
 is(scalar @lines, 1, 'on one connection');
+
+
+# clients that nginx has seen
+sub connected { scalar(() = $nginx->log =~ / client \S+ connected to /g) }

@@ -25,7 +25,7 @@ my $table = $t->table('pool default/demo shared',
 my $nginx = $t->nginx($t->gateway_conf(stream =>
     "log_format bk '\$buildkit_allocation \$status';\n",
     server => "access_log %%DIR%%/access.log bk;\n"),
-    main => "worker_shutdown_timeout 15s;\n");
+    main => "worker_shutdown_timeout 35s;\n");
 
 my %build;
 my $i = 0;
@@ -126,5 +126,5 @@ sub sleeper {
 sub ended {
     my ($name, $proc) = @_;
 
-    return $t->wait_for(sub { !$t->alive($proc) }, 60, "$name to end");
+    return $t->wait_for(sub { !$t->alive($proc) }, 90, "$name to end");
 }

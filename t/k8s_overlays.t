@@ -77,12 +77,15 @@ $kube->apply(join "---\n", map { "apiVersion: v1\nkind: ServiceAccount\n"
     ['default', 'buildkit-system'], ['default', 'builds'],
     ['buildkit-gateway', 'builds']);
 my @all = grep { $_->{kind} } map { values %$_ } values %made;
-# rootless, the last one, lets no worker in where the controller is
-my $r = $kube->kubectl({ stdin => $json->encode({ apiVersion => 'v1',
-    kind => 'List', items => [grep { $_->{kind} ne 'Pod'
+# rootless, the last one, lets no worker in where the controller is; what it
+# lets the controller do holds some moments later
+my $r;
+eval { $t->wait_for(sub { $r = $kube->kubectl({ stdin => $json->encode({
+    apiVersion => 'v1', kind => 'List', items => [grep { $_->{kind} ne 'Pod'
     || $_->{metadata}{namespace} eq 'builds' } @all] }) }, 'apply',
     '--server-side', '--dry-run=server', "--as=$CONTROLLER",
-    '--field-manager=buildkit-gateway', '-f', '-');
+    '--field-manager=buildkit-gateway', '-f', '-'); $r->{rc} == 0 }, 30,
+    'what it may') };
 is($r->{rc}, 0, 'the controller may make it') or diag $r->{err};
 
 # --- what each of them is for ----------------------------------------------

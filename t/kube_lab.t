@@ -137,5 +137,6 @@ my ($group) = $t->read($kube->dir . '/etc/kubelet.yaml') =~ /: \/(kl-\w+)$/m;
 isnt(groups($group), '', 'its control groups');
 $kube->stop;
 ok(!-e "/proc/$first", 'its first process is gone');
+eval { $t->wait_for(sub { !$t->leftovers }, 30, 'the end of all') };
 is_deeply([$t->leftovers], [], 'and all others');
 is(groups($group), '', 'and the control groups');

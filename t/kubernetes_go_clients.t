@@ -65,7 +65,7 @@ access:
 plugins:
   - name: kubernetes
     options: {role: controller, kubeconfig: "$kubeconfig",
-      gatewayTemplate: "$template",
+      gatewayTemplate: "$template", leaseDuration: 60s,
       namespaces: [buildkit-system, team, other]}
   - {name: allocator, options: {journal: store}}
   - {name: oidc, options: {file: "%%DIR%%/state/oidc.yaml", optional: yes}}

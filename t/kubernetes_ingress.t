@@ -151,7 +151,7 @@ plugins:
       ingressClass: buildkit
       ingressService: buildkit-system/buildkit-ingress
       names: $folder
-      leaseDuration: 9s
+      leaseDuration: 18s
   - {name: metrics}
 END
 }
@@ -317,6 +317,11 @@ for (['foreign', { mode => 'certManager', certManager => { issuerRef => {
         'BuildKitPool', metadata => { name => $_->[0] }, spec => { tls =>
         $_->[1] } }));
 }
+# it is told of pools and of Ingress objects apart, and says at once what it
+# does not find
+$t->wait_for(sub { 2 == grep { $_->{name} =~ m{^team/(?:foreign|plain)\z} }
+    @{$host->request(GET => '/api/v1/pools')->{json} // []} }, 30,
+    'the pools to be known');
 ingress('team', 'pools', [map { rule("$_.example.com", $_) } qw(foreign plain
     nobody)]);
 sees(sub { events('team', 'pools') }, qr/^NoPool: nobody\.\S+ [^\n]+\nOtherIssuer: foreign\.\S+ is not served: [^\n]+\nTLSDisabled: plain\.[^\n]+$/,
@@ -398,6 +403,9 @@ good('ingress', $kube->api(PATCH => "$NET/namespaces/other/ingresses/shy",
 $host->restart;
 $t->wait_for(sub { metric('main', 'kubernetes_ingress_names') > 0 }, 20,
     'names are known');
+# and they were written, where that was needed
+$t->wait_for(sub { $host->log =~ /the table is live.*the table is live/s }, 20,
+    'its table');
 is((stat "$names/names")[1], $inode, 'a restart writes nothing anew');
 like(line('shy.example.com'), qr/^other\/demo - \w+\.pem$/,
     'a name keeps its certificate until the other one can be read');

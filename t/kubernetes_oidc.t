@@ -172,7 +172,8 @@ api: {listen: ["unix:%%DIR%%/api.sock", "127.0.0.1:$port"]}
 access: {rules: [{name: all, sources: [main, second]}]}
 plugins:
   - name: kubernetes
-    options: {role: controller, kubeconfig: "$kubeconfig"}
+    options: {role: controller, kubeconfig: "$kubeconfig",
+      leaseDuration: 60s}
   - {name: allocator, options: {journal: store}}
   - $plugin
 END

@@ -138,8 +138,10 @@ like($kube->must('exec', 'demo-0', '--', 'ls', '-ld',
 
 # --- it ends when nobody is there ------------------------------------------
 
-my $held = $t->start_pipe('held', $kube->inside('busybox', 'nc', $address,
-    1234));
+# who is connected says so: in the Pod's list its probes are, too
+my $held = $t->start_pipe('held', $kube->inside('bash', '-c',
+    "exec 3<>/dev/tcp/$address/1234 && echo connected && exec cat"));
+$held->line;
 $t->wait_for(sub { $kube->kubectl('exec', 'demo-0', '--', 'cat',
     '/proc/net/tcp', '/proc/net/tcp6')->{out} =~ /:04D2 \S+ 01 / }, 30,
     'a client');

@@ -292,6 +292,7 @@ plugins:
     options:
       role: controller
       kubeconfig: "$config"
+      leaseDuration: 60s
       namespaces: [$NS, $ELSE, $SHUT]
       gateways: [$NS/front, $NS/nobody, $SHUT/front]
       gatewayTemplate: "$k8s/base/gateway-config"
@@ -884,6 +885,10 @@ make(deployment => 'old-gateway', metadata => \%own, spec => { replicas => 0,
     image => 'theirs' }] } } });
 make(secret => 'old-tls', metadata => \%own, type => 'Opaque', data => {});
 $kube->must('-n', $SHUT, 'delete', 'rolebinding', 'buildkit-controller-pools');
+# it holds some moments longer than it is there
+$t->wait_for(sub { $kube->kubectl('auth', 'can-i', 'list', 'buildkitpools',
+    '-n', $SHUT, '--as=system:serviceaccount:buildkit-system:'
+    . 'buildkit-controller')->{rc} != 0 }, 30, 'that it may not');
 
 $host = controller('two');
 nudge('demo');

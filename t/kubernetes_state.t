@@ -11,6 +11,7 @@ use lib "$FindBin::Bin/lib";
 
 use JSON ();
 use MIME::Base64 qw(decode_base64 encode_base64);
+use POSIX qw(strftime);
 use Test::Buildkit;
 
 plan tests => 71;
@@ -78,11 +79,14 @@ ok index($logs, substr $secret->{data}{'gateway-ca-key.pem'}, 0, 60) < 0,
 my $leader = leader();
 my $other = $leader eq 'a' ? 'b' : 'a';
 my $trust = JSON::decode_json(decode('gateway-trust.json'));
-$trust->{until} = (time + 500 * 86_400) * 1000;
+# longer than by anything that these have issued
+my $later = time + 500 * 86_400;
+$trust->{until} = $later * 1000;
 patch({ data => { 'gateway-trust.json' =>
     encode_base64(JSON::encode_json($trust), '') } });
 for my $who (qw(a b)) {
-    $t->wait_for(sub { (issued_until($who) // '') gt '2027' }, 20,
+    $t->wait_for(sub { (issued_until($who) // '') ge
+        strftime('%Y-%m-%dT%H:%M:%S', gmtime $later) }, 20,
         "$who to hear of it");
     ok $host{$who}->alive, "$who goes on";
 }
@@ -234,7 +238,8 @@ api: {listen: ["unix:%%DIR%%/$who.sock"]}
 plugins:
   - name: kubernetes
     options: {role: controller, kubeconfig: "$kubeconfig",
-      apiTLS: "%%DIR%%/$who-api", apiNames: [builds.example.com]}
+      apiTLS: "%%DIR%%/$who-api", apiNames: [builds.example.com],
+      leaseDuration: 60s}
   - {name: allocator, options: {journal: store}}
 END
     return;

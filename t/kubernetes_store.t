@@ -454,8 +454,8 @@ sub kept {
 # --- it stops, and another begins --------------------------------------------
 
 is($one->stop, 0, 'it stops');
-# soon somebody else's, but not for a pause of three seconds
-$one = controller('one', '9s');
+# soon somebody else's, but not for a pause of ten seconds
+$one = controller('one', '18s');
 ready($one);
 is(kept('many'), $live, 'and begins again, with all');
 
@@ -486,7 +486,7 @@ pool('split', 1);
 sees(sub { my $r = allocate_($one, poolName => 'split')->{json};
     release($one, $r) if $r->{token}; $r->{state} // $r->{reason} },
     'starting', 'a pool of one worker');
-$two = controller('two', '9s');
+$two = controller('two', '18s');
 $t->wait_for(sub { $two->log =~ /namespace team: / }, 60, 'it to know all');
 is(allocate_($two)->{json}{reason}, 'StoreNotReady', 'who does not lead gives '
     . 'nothing');
@@ -513,7 +513,7 @@ is(spec('split-0')->{allocation}{id}, $h->{id}, 'the worker is the one\'s who '
     . 'got it');
 is(renew($two, $h, ttl => '1h')->{status}, 200, '... who can renew it');
 
-$one = controller('one', '9s');
+$one = controller('one', '18s');
 $two->kill('KILL');
 ready($one);
 sees(sub { state_($one, $h) . ' ' . state_($one, $a) },

@@ -113,15 +113,16 @@ sub allocate {
     return 200;
 }
 
-# of one whose answer is lost it is not known
+# of one whose answer is lost it is not known; but nobody has that worker any
+# more, so another may get it
 sub release {
     my ($name, $id) = @_;
     my $a = delete $live{$id};
+    delete $worker{$a->{workerName}};
     my $r = request($host{$name}, POST => '/api/v1/workers/release',
         { token => $a->{token} });
     if ($r->{status} == 200) {
         $over{$id} = $a;
-        delete $worker{$a->{workerName}};
     }
     else {
         $unknown{$id} = $a;
@@ -138,7 +139,6 @@ sub certain {
             { token => $a->{token} });
         next if $r->{status} != 200 && $r->{status} != 410;
         $over{$id} = delete $unknown{$id};
-        delete $worker{$a->{workerName}};
     }
     return;
 }

@@ -58,12 +58,15 @@ sub amid {
     my ($name, $before, $after) = @_;
 
     for my $try ($name, map { "$name$_" } @more) {
+        my $dialled = time;
         my ($client, $worker) = begin($try);
+        # who waits for his worker for three seconds has SETTINGS of ours
+        my $late = time - $dialled >= 3;
         $before->($client, $worker);
         my $began = time;
         revoke($try);
         my @seen = $after->($client, $worker);
-        return ($client, $worker, @seen) if time - $began < $WAIT;
+        return ($client, $worker, @seen) if !$late && time - $began < $WAIT;
     }
 
     die "never within $WAIT s\n";

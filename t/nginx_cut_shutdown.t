@@ -21,8 +21,9 @@ my $table = $t->table('pool default/demo', $live->row,
 my $nginx = $t->nginx($t->gateway_conf(stream =>
     'log_format bk "$status|$buildkit_allocation|";',
     server => "access_log %%DIR%%/access.log bk;\n"),
-    # they are told 1.5 s before that
-    main => "worker_shutdown_timeout 7s;\n");
+    # they are told 1.5 s before that, and go on until then, however long this
+    # process may stand still
+    main => "worker_shutdown_timeout 15s;\n");
 my ($old) = $nginx->worker_pids;
 
 my %at;

@@ -22,17 +22,17 @@ my $table = $t->table('pool default/demo', $live->row,
 my $nginx = $t->nginx($t->gateway_conf(stream => 'buildkit_check 10s;'
     . "buildkit_grace 5s; buildkit_retry 2s; buildkit_wait 8s;\n"));
 
-# none of them is known; before the grace is over all are
+# none of them is known; before its grace is over each is
+my %becomes = (starting => 'w2 starting', ready => 'w1 ready',
+    stopped => 'w3 ready');
 my %h2 = map {
     my $h2 = bless $t->grpc($cert{$_}, streams => [], keep => 1),
         'Test::Buildkit::Live::End';
     $h2->request(1);
     $h2->until(sub { $h2->{settings} });
+    $table->cmd("alloc token:$token{$_} default/demo $becomes{$_} 0");
     ($_ => $h2);
 } @names;
-$table->cmd("alloc token:$token{starting} default/demo w2 starting 0");
-$table->cmd("alloc token:$token{ready} default/demo w1 ready 0");
-$table->cmd("alloc token:$token{stopped} default/demo w3 ready 0");
 
 my $worker = $live->accept;
 $worker->{preface} = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Buildkit;
 use Test::Buildkit::Live;
+use Time::HiRes qw(time);
 
 plan tests => 21;
 
@@ -104,7 +105,14 @@ $h2->finish;
 
 # --- one that need not wait: not a byte of ours
 
-my ($client, $worker) = $live->connect($cert{ready});
+# (for three seconds: where this process stood still for as long, once more)
+my ($client, $worker);
+for (1 .. 5) {
+    my $began = time;
+    ($client, $worker) = $live->connect($cert{ready});
+    last if time - $began < 3;
+    $_->finish for $client, $worker;
+}
 is(scalar(grep { $_->[0] == 4 && !($_->[1] & 1) } @{$client->{frames}}), 1,
     "ready: the worker's SETTINGS alone");
 $client->finish;

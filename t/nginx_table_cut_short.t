@@ -24,7 +24,7 @@ my @commands = ('pool default/demo',
 my $table = $t->table({ allocations => 200_000 }, @commands);
 
 # the timer must not come first, also where this process stands still
-my $nginx = $t->nginx($t->gateway_conf(stream => "buildkit_check 6s;\n"
+my $nginx = $t->nginx($t->gateway_conf(stream => "buildkit_check 10s;\n"
     . "buildkit_grace 0;\n"));
 like($t->say_hello($cert), qr/worker w1/, 'served');
 my ($pid) = $nginx->worker_pids;

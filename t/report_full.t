@@ -25,7 +25,10 @@ $t->table('pool default/demo shared', 'worker default/demo w1 127.0.0.1:'
 sub tmpfs { system 'mount', '-t', 'tmpfs', '-o', "size=$_[0]", 'tmpfs', $dir }
 
 is(tmpfs('200k'), 0, 'a tmpfs without room for a report');
-my $nginx = $t->nginx($t->gateway_conf(stream => "buildkit_report $dir;\n"));
+# hundreds that say nothing, to a worker that says nothing: for as long as that
+# takes here
+my $nginx = $t->nginx($t->gateway_conf(stream => "buildkit_report $dir;\n"
+    . "buildkit_retry 1h;\nbuildkit_header_timeout 1h;\n"));
 like($t->say_hello($cert), qr/worker w1/, 'it serves');
 like($nginx->log, qr/report "\S+" cannot grow; .* \(28: No space left/,
     'and says why there is no report');

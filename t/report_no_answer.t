@@ -20,18 +20,27 @@ my $cert = $t->client_cert('c', cn => "alloc:$token");
 my $table = $t->table('pool default/demo', $live->row,
     "alloc token:$token default/demo w1 ready 0");
 my $conf = $t->gateway_conf(stream => 'log_format bk'
-    . ' "$buildkit_outcome|"; buildkit_report %%DIR%%/reports;'
-    . "buildkit_retry 1s;\n", server => "access_log %%DIR%%/access.log bk;\n");
+    . ' "$buildkit_outcome|"; buildkit_report %%DIR%%/reports;', server =>
+    "access_log %%DIR%%/access.log bk;\n        buildkit_retry 1s;\n");
 # a worker that takes its time here is no trouble
-my $nginx = $t->nginx($conf =~ s/(proxy_connect_timeout\s+)5s/${1}30s/r);
+$conf =~ s/(proxy_connect_timeout\s+)5s/${1}30s/;
+# and a server that tries for longer
+my ($server) = $conf =~ /(    server \{.*\n    \})/s;
+$server =~ s/%%PORT:gw%%/%%PORT:patient%%/;
+$server =~ s/buildkit_retry 1s;/buildkit_retry 60s;/;
+$conf =~ s/\n\}\n\z/\n$server\n}\n/;
+my $nginx = $t->nginx($conf);
 
 sub client {
-    my $h2 = bless $t->grpc($cert, streams => [], keep => 1),
+    my $h2 = bless $t->grpc($cert, streams => [], keep => 1, @_),
         'Test::Buildkit::Live::End';
     $h2->request(1);
 
     return $h2;
 }
+
+# how often nginx has seen that, and held who was there
+sub closed { scalar(() = $nginx->log =~ / w1 did not answer: /g) }
 
 # closes what comes until the client has been told
 my $h2 = client();
@@ -42,9 +51,12 @@ $t->wait_for(sub {
 is(($h2->said(1))[0], 9, 'told');
 $h2->finish;
 
-# the client leaves while it is held for the next try
-$h2 = client();
-$live->accept->finish;
+# the client leaves while it is held for the next try, which after some of them
+# is for more than a second; while it is dialled for nobody would notice
+my $silent = closed();
+$h2 = client(port => 'patient');
+$live->accept->finish for 1 .. 5;
+$t->wait_for(sub { closed() == $silent + 5 }, 30, 'it to be held again');
 $h2->until(sub { $h2->{settings} });
 $h2->finish;
 
@@ -63,7 +75,8 @@ is($p->{refused}{worker}, 1, 'refused');
 is($p->{gone}, 1, 'gone');
 is($p->{routed}, 0, 'routed');
 
-# one that answers
+# one that answers; what was dialled for who had left is nobody's any more
+while ($live->knocked) { eval { $live->accept->finish } }
 my ($client, $worker) = $live->connect($cert);
 $t->wait_for(sub { counters()->{routed} }, 30, 'it to be counted');
 is(counters()->{routed}, 1, 'one that was answered is');

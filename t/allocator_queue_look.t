@@ -22,7 +22,8 @@ my $host = start($t, rules(<<'END'), workers => 1,
       match: [{claim: ops, values: ["yes"]}]
       verbs: [list]
 END
-    options => 'queueLease: 5s');
+    # all of them come, and are held or watched, within that
+    options => 'queueLease: 20s');
 my ($has, $build, $look, $watched, $own) = map { allocate_as($t, $_, {})
     ->{json} } qw(zoe ann bob cat dan);
 is $has->{state}, 'ready', 'one has the worker';
@@ -38,7 +39,7 @@ my $mine = watch_as($t, 'dan', $own->{id});
 is line($mine)->{state}, 'queued', 'an owner does';
 
 $t->wait_for(sub { state($look) eq 'released'
-    && state($watched) eq 'released' }, 20, 'the lease to end');
+    && state($watched) eq 'released' }, 60, 'the lease to end');
 pass 'neither a look nor an operator keeps a place';
 my $line = line($ops);
 # its place may change before that

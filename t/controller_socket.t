@@ -272,16 +272,23 @@ for (['no such id', DELETE => '/api/v1/allocations/0123456789ab', {}, 404],
 use POSIX qw(strftime);
 sub until_time { strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(time + $_[0])) }
 
-my $renewed = $ctl->put($t->token, 'demo-worker-j', 1246);
-$ctl->{tokens}{$renewed}{expiresAt} = until_time(12);
-$ctl->say;
-$ctl->ask($renewed, until => time + 86400);
-is(alloc($renewed)->{expiresAt} =~ s/\.000Z/Z/r, $ctl->{tokens}{$renewed}{expiresAt},
-    'expires as the controller says');
-my $later = $ctl->{tokens}{$renewed}{expiresAt} = until_time(3600);
-$ctl->say;
-$t->wait_for(sub { (alloc($renewed)->{expiresAt} // '') =~ s/\.000Z/Z/r eq $later
-    || alloc($renewed)->{state} eq 'expired' }, 30, 'it to be asked about');
+# where a machine stands still it may be over before that is said: once more
+my ($renewed, $soon, $first);
+for (1 .. 5) {
+    $renewed = $ctl->put($t->token, "demo-worker-j$_", 1246);
+    $soon = $ctl->{tokens}{$renewed}{expiresAt} = until_time(12);
+    $ctl->say;
+    $ctl->ask($renewed, until => time + 86400);
+    $first = alloc($renewed)->{expiresAt} =~ s/\.000Z/Z/r;
+    my $later = $ctl->{tokens}{$renewed}{expiresAt} = until_time(3600);
+    $ctl->say;
+    $t->wait_for(sub {
+        (alloc($renewed)->{expiresAt} // '') =~ s/\.000Z/Z/r eq $later
+            || alloc($renewed)->{state} eq 'expired'
+    }, 30, 'it to be asked about');
+    last if alloc($renewed)->{state} ne 'expired';
+}
+is($first, $soon, 'expires as the controller says');
 isnt(alloc($renewed)->{state}, 'expired', 'renewed there: goes on here');
 
 # --- no token anywhere but over there

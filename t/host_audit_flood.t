@@ -33,7 +33,8 @@ sub ask {
             $from ? ('X-Forwarded-For' => $from) : () })->{status};
 }
 
-sub lines { map { JSON::decode_json($_) } split /\n/, $t->read('audit.log') }
+# whole ones: the last may be half written yet
+sub lines { map { JSON::decode_json($_) } $t->read('audit.log') =~ /^(.+)\n/mg }
 
 sub left_out { sum0 map { $_->{leftOut} // 0 } lines() }
 

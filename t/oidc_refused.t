@@ -124,6 +124,7 @@ my %result = (ok => 'accepted', BadSignature => 'bad_signature',
 # keys are looked for once in ten seconds, and waited for no longer than five
 Oidc::clock($p, 'stop');
 my $before = Oidc::stats($p);
+my $fetched = $main->requests('/jwks');
 my %want;
 for my $case (@cases) {
     my ($what, $token, $want) = @$case;
@@ -146,7 +147,8 @@ for (grep { /^oidc_tokens_total/ } keys %$after) {
 delete @moved{grep { !$moved{$_} } keys %moved};
 is_deeply(\%moved, \%want, 'each is counted as what it is');
 
-is($main->requests('/jwks'), 3, 'one more fetch, for all the unknown keys');
+is($main->requests('/jwks') - $fetched, 1,
+    'one more fetch, for all the unknown keys');
 my ($secret) = $good =~ /([^.]{20})\z/;
 unlike($t->read($p->{log}), qr/\Q$secret\E|eyJ/, 'no token in the log');
 is(Oidc::quit($p), 0, 'the end');

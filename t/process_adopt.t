@@ -47,7 +47,8 @@ like lookup($a)->{json}{error}, qr/failed at .* \(pid $pid\) is gone/,
     'its end is noticed';
 my $b = allocate();
 is $b->{status}, 200, 'and it, or the other one, serves on';
-my ($second) = grep { $_ != $pid } children();
+my ($second) = $t->read($t->dir . '/state/workers/default_demo_'
+    . "$b->{json}{workerName}/run") =~ /^(\d+)/;
 
 # killed before it was ready
 $t->write('mode', "late 2\n");

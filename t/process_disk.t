@@ -47,9 +47,12 @@ sub like_df {
 }
 sub fill {
     my ($worker, $mib) = @_;
-    unlink "$state/workers/default_demo_$worker/root/cache";
-    $t->write("state/workers/default_demo_$worker/root/cache",
-        'x' x ($mib << 20));
+    my $cache = "$state/workers/default_demo_$worker/root/cache";
+    unlink $cache;
+    # by its name from the beginning: it may be pruned at once
+    open my $fh, '>:raw', $cache or die "$cache: $!";
+    print $fh 'x' x ($mib << 20);
+    close $fh or die "$cache: $!";
 }
 sub size { -s "$state/workers/default_demo_$_[0]/root/cache" // 0 }
 sub log_has { my $re = shift; scalar(() = $host->log =~ /$re/g) }

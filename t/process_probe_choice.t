@@ -12,9 +12,9 @@ use Test::Buildkit;
 plan tests => 8;
 
 my $t = Test::Buildkit->new;
-# three bad probes are 3.5 s: the other one may stand still for as long
+# three bad probes are 8 s: the other one may stand still for as long
 my $host = $t->host(conf([fake_pool($t, each => 1, options => { workers => 2,
-    minWarm => 2, probeInterval => '700ms' }), '{name: allocator}']));
+    minWarm => 2, probeInterval => '2s' }), '{name: allocator}']));
 
 sub worker {
     my ($name) = @_;

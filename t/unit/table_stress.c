@@ -13,6 +13,7 @@
  */
 
 #include <pthread.h>
+#include <time.h>
 
 #include "table_test.h"
 #include "table_priv.h"
@@ -21,6 +22,7 @@
 #define TT_STABLE   4       /* keys that are always there */
 #define TT_KEYS     12      /* those after them come and go */
 #define TT_READERS  2
+#define TT_PATIENCE 60      /* s, until all of them have had a processor */
 
 /*
  * Entries that just sit there, each with a reason of its own: few texts are
@@ -54,6 +56,7 @@ static void tt_worker_next(void);
 
 static bk_table_t      *tt_table;
 static int              tt_stop;
+static int              tt_saw;                 /* readers that saw all */
 static uint32_t         tt_index[TT_KEYS];      /* of the writer alone */
 static bk_table_ref_t   tt_worker_ref;
 static uint64_t         tt_worker_n;
@@ -131,7 +134,7 @@ main(int argc, char **argv)
 static void *
 tt_reader(void *data)
 {
-    int               rc;
+    int               rc, all = 0;
     uint8_t           key[BK_TABLE_HASH_LEN];
     uint32_t          n;
     uint64_t          i;
@@ -195,6 +198,13 @@ tt_reader(void *data)
 
         } else if (rc == BK_TABLE_BAD) {
             tt_wrong(seen, "corrupt entry", i, &f);
+        }
+
+        if (!all && seen->ok > 0 && seen->miss > 0 && seen->texts > 0
+            && seen->workers > 0)
+        {
+            all = 1;
+            __atomic_add_fetch(&tt_saw, 1, __ATOMIC_RELAXED);
         }
     }
 
@@ -281,14 +291,22 @@ tt_wrong(tt_seen_t *seen, const char *what, uint64_t n,
 static void
 tt_writer(uint64_t operations)
 {
+    time_t    end;
     uint32_t  n;
     uint64_t  i;
 
+    end = time(NULL) + TT_PATIENCE;
+
     /* a reader that saw something wrong ends it */
 
-    for (i = 2; i < operations
-                && !__atomic_load_n(&tt_stop, __ATOMIC_ACQUIRE); i++)
-    {
+    for (i = 2; !__atomic_load_n(&tt_stop, __ATOMIC_ACQUIRE); i++) {
+        if (i >= operations
+            && (__atomic_load_n(&tt_saw, __ATOMIC_RELAXED) == TT_READERS
+                || time(NULL) >= end))
+        {
+            break;
+        }
+
         n = (uint32_t) (tt_mix(i + (UINT64_C(1) << 50)) % TT_KEYS);
 
         if (n < TT_STABLE || tt_index[n] == BK_TABLE_NONE || i & 1) {

@@ -33,22 +33,22 @@ $conf =~ s/buildkit on;/buildkit on; set_real_ip_from 127.0.0.1;/ if $real;
 my $nginx = $t->nginx($conf);
 
 my @keep = held('fd77:1::1', 'fd77:2::1');
-ok($keep[-1], 'a first one waits');
+is(scalar @keep, 1, 'a first one waits');
 ok(!held('fd77:1::2', 'fd77:2::1'), 'one of the same /64 does not');
 ok(!held('fd77:1:0:0:ffff::3', 'fd77:2::1'), 'nor from its other end');
 push @keep, held('fd77:2::1', 'fd77:2::1');
-ok($keep[-1], 'one of another /64 does');
+is(scalar @keep, 2, 'one of another /64 does');
 push @keep, held('127.0.0.1', '127.0.0.1');
-ok($keep[-1], 'and one of IPv4, on the same socket');
+is(scalar @keep, 3, 'and one of IPv4, on the same socket');
 ok(!held('127.0.0.1', '127.0.0.1'), 'but not two');
 push @keep, held('127.0.0.2', '127.0.0.1');
-ok($keep[-1], 'those are counted by address');
+is(scalar @keep, 4, 'those are counted by address');
 
 SKIP: {
     skip 'nginx has no stream_realip', 2 if !$real;
 
     push @keep, held('127.0.0.1', 'proxy', '192.0.2.1');
-    ok($keep[-1], 'PROXY protocol: a client');
+    is(scalar @keep, 5, 'PROXY protocol: a client');
     my @two = (held('127.0.0.1', 'proxy', '192.0.2.1'),
         held('127.0.0.1', 'proxy', '192.0.2.2'));
     is(scalar @two, 1, 'counts by its own address');

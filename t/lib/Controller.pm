@@ -92,8 +92,9 @@ sub gone {
 sub requests {
     my ($self, $token) = @_;
 
-    my @all = map { JSON->new->decode($_) } split /\n/,
-        $self->{t}->read("$self->{name}.requests") // '';
+    # the last one may be under way
+    my @all = map { JSON->new->decode($_) }
+        ($self->{t}->read("$self->{name}.requests") // '') =~ /^(.+)\n/mg;
 
     return grep { !defined $token || $_->{token} eq $token } @all;
 }

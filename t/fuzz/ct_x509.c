@@ -2,6 +2,7 @@
  * FUZZ_SOURCES: plugin-host/plugins/kubernetes/ct_pool_text.c
  *     plugin-host/plugins/kubernetes/ct_x509.c
  *     plugin-host/plugins/kubernetes/obj.c
+ *     plugin-host/plugins/kubernetes/tls_read.c
  *     plugin-host/src/err.c
  * FUZZ_CFLAGS: -Iplugin-host/plugins/kubernetes
  * FUZZ_LIBS: -ljansson -lcrypto

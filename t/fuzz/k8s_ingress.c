@@ -5,6 +5,7 @@
  *     plugin-host/plugins/kubernetes/ing_names.c
  *     plugin-host/plugins/kubernetes/ing_read.c
  *     plugin-host/plugins/kubernetes/obj.c
+ *     plugin-host/plugins/kubernetes/tls_read.c
  *     plugin-host/src/err.c
  * FUZZ_CFLAGS: -Iplugin-host/plugins/kubernetes
  * FUZZ_LIBS: -ljansson -lcrypto

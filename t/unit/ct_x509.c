@@ -12,6 +12,7 @@
 #include "../../plugin-host/plugins/kubernetes/ct_pool_text.c"
 #include "../../plugin-host/plugins/kubernetes/ct_x509.c"
 #include "../../plugin-host/plugins/kubernetes/obj.c"
+#include "../../plugin-host/plugins/kubernetes/tls_read.c"
 #include "ca_int.h"
 
 
@@ -239,8 +240,8 @@ bad(void)
     free(many);
     free(text);
 
-    text = calloc(1, CT_X509_MAX + 1);
-    memset(text, '\n', CT_X509_MAX);
+    text = calloc(1, TLS_READ_MAX + 1);
+    memset(text, '\n', TLS_READ_MAX);
     memcpy(text, a[0], strlen(a[0]));
     is(check(text, a[1], root.trust, NULL, 1, now), "BadCertificate",
        "too long");

@@ -34,8 +34,6 @@
 
 /* --- ct_x509.c ------------------------------------------------------------ */
 
-#define CT_X509_MAX  131072         /* bytes of PEM */
-
 typedef struct {
     uint64_t  not_before_ms;
     uint64_t  not_after_ms;

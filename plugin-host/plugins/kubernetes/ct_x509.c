@@ -16,16 +16,13 @@
 
 #include "bk_err.h"
 #include "ct_pool.h"
+#include "tls_read.h"
 
 
 #define CT_X509_CERTS  64           /* in one PEM */
 
 
-static STACK_OF(X509) *ct_x509_read(const char *pem);
-static EVP_PKEY *ct_x509_key(const char *pem);
-static int ct_x509_no_phrase(char *buf, int size, int rw, void *u);
 static void ct_x509_info(X509 *cert, ct_x509_t *out);
-static uint64_t ct_x509_ms(const ASN1_TIME *at);
 static int ct_x509_pair(const ct_pair_t *p, STACK_OF(X509) *certs,
     STACK_OF(X509) *roots, uint64_t now_ms, ct_x509_t *out, bk_err_t *err);
 static int ct_x509_leads(STACK_OF(X509) *certs, STACK_OF(X509) *roots,
@@ -46,8 +43,8 @@ ct_x509_check(const ct_pair_t *p, uint64_t now_ms, ct_x509_t *out,
     STACK_OF(X509)  *certs, *roots;
 
     memset(out, 0, sizeof(ct_x509_t));
-    certs = ct_x509_read(p->cert);
-    roots = ct_x509_read(p->ca);
+    certs = tls_read_certs(p->cert, CT_X509_CERTS);
+    roots = tls_read_certs(p->ca, CT_X509_CERTS);
 
     if (certs == NULL) {
         bk_err_set(err, 422, "BadCertificate", "the certificate is no PEM of "
@@ -76,7 +73,7 @@ ct_x509_pair(const ct_pair_t *p, STACK_OF(X509) *certs,
     int        same;
     X509      *cert = sk_X509_value(certs, 0);
     char       at[32];
-    EVP_PKEY  *key = ct_x509_key(p->key);
+    EVP_PKEY  *key = tls_read_key(p->key);
 
     if (key == NULL) {
         return bk_err_set(err, 422, "BadKey", "the key is no PEM of a private "
@@ -270,7 +267,7 @@ char *
 ct_x509_bundle(const char *pem, bk_err_t *err)
 {
     char            *copy;
-    STACK_OF(X509)  *certs = ct_x509_read(pem);
+    STACK_OF(X509)  *certs = tls_read_certs(pem, CT_X509_CERTS);
 
     if (certs == NULL) {
         bk_err_set(err, 422, "BadCertificate", "is no PEM of 1 to %d "
@@ -289,7 +286,7 @@ char *
 ct_x509_named_so(const char *pem, const char *cn)
 {
     char            *copy;
-    STACK_OF(X509)  *certs = ct_x509_read(pem);
+    STACK_OF(X509)  *certs = tls_read_certs(pem, CT_X509_CERTS);
 
     copy = certs != NULL ? ct_x509_pem(certs, cn) : NULL;
     sk_X509_pop_free(certs, X509_free);
@@ -304,7 +301,7 @@ ct_x509_alone(const char *pem, const char *cn)
 {
     int              is;
     X509            *cert;
-    STACK_OF(X509)  *certs = ct_x509_read(pem);
+    STACK_OF(X509)  *certs = tls_read_certs(pem, CT_X509_CERTS);
 
     is = certs != NULL && sk_X509_num(certs) == 1;
 
@@ -365,97 +362,6 @@ ct_x509_cn(X509 *cert, const char *cn)
 }
 
 
-/* All of it, or NULL: what is between them is ignored, as everywhere, but one
- * that cannot be read is not. */
-
-static STACK_OF(X509) *
-ct_x509_read(const char *pem)
-{
-    BIO             *in;
-    X509            *cert;
-    size_t           n = pem != NULL ? strnlen(pem, CT_X509_MAX) : 0;
-    unsigned long    e;
-    STACK_OF(X509)  *certs;
-
-    if (n == 0 || n == CT_X509_MAX) {
-        return NULL;
-    }
-
-    in = BIO_new_mem_buf(pem, (int) n);
-    certs = sk_X509_new_null();
-    if (in == NULL || certs == NULL) {
-        abort();
-    }
-
-    ERR_clear_error();
-
-    while ((cert = PEM_read_bio_X509(in, NULL, ct_x509_no_phrase, NULL))
-           != NULL)
-    {
-        if (sk_X509_push(certs, cert) == 0) {
-            abort();
-        }
-
-        if (sk_X509_num(certs) > CT_X509_CERTS) {
-            break;
-        }
-    }
-
-    e = ERR_peek_last_error();
-    BIO_free(in);
-
-    if (cert != NULL || sk_X509_num(certs) == 0
-        || ERR_GET_LIB(e) != ERR_LIB_PEM
-        || ERR_GET_REASON(e) != PEM_R_NO_START_LINE)
-    {
-        sk_X509_pop_free(certs, X509_free);
-        certs = NULL;
-    }
-
-    ERR_clear_error();
-
-    return certs;
-}
-
-
-static EVP_PKEY *
-ct_x509_key(const char *pem)
-{
-    BIO       *in;
-    size_t     n = pem != NULL ? strnlen(pem, CT_X509_MAX) : 0;
-    EVP_PKEY  *key;
-
-    if (n == 0 || n == CT_X509_MAX) {
-        return NULL;
-    }
-
-    in = BIO_new_mem_buf(pem, (int) n);
-    if (in == NULL) {
-        abort();
-    }
-
-    key = PEM_read_bio_PrivateKey(in, NULL, ct_x509_no_phrase, NULL);
-    BIO_free(in);
-    ERR_clear_error();
-
-    return key;
-}
-
-
-/* Or else OpenSSL asks the terminal for one, and waits. */
-
-static int
-ct_x509_no_phrase(char *buf, int size, int rw, void *u)
-{
-    (void) buf;
-    (void) size;
-    (void) rw;
-    (void) u;
-
-    return -1;
-}
-
-
 /* Two authorities of one name are told apart by their keys' identifiers. */
 
 static void
@@ -466,8 +372,8 @@ ct_x509_info(X509 *cert, ct_x509_t *out)
     EVP_MD_CTX               *ctx = EVP_MD_CTX_new();
     const ASN1_OCTET_STRING  *id = X509_get0_authority_key_id(cert);
 
-    out->not_before_ms = ct_x509_ms(X509_get0_notBefore(cert));
-    out->not_after_ms = ct_x509_ms(X509_get0_notAfter(cert));
+    out->not_before_ms = tls_read_ms(X509_get0_notBefore(cert));
+    out->not_after_ms = tls_read_ms(X509_get0_notAfter(cert));
 
     n = i2d_X509_NAME(X509_get_issuer_name(cert), &der);
 
@@ -487,22 +393,4 @@ ct_x509_info(X509 *cert, ct_x509_t *out)
 
     OPENSSL_free(der);
     EVP_MD_CTX_free(ctx);
-}
-
-
-/* 0: before 1970, or no time */
-
-static uint64_t
-ct_x509_ms(const ASN1_TIME *at)
-{
-    time_t     t;
-    struct tm  tm;
-
-    if (ASN1_TIME_to_tm(at, &tm) != 1) {
-        return 0;
-    }
-
-    t = timegm(&tm);
-
-    return t > 0 ? (uint64_t) t * 1000 : 0;
 }

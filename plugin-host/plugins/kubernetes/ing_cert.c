@@ -16,17 +16,14 @@
 #include "bk_names.h"
 #include "ct_pool.h"
 #include "ing.h"
+#include "tls_read.h"
 
 
 #define ING_CERT_CHAIN  16
 
 
-static STACK_OF(X509) *ing_cert_chain(const char *pem);
-static EVP_PKEY *ing_cert_key(const char *pem);
 static int ing_cert_make(STACK_OF(X509) *certs, EVP_PKEY *key,
     ing_cert_t *out);
-static int ing_cert_no_phrase(char *buf, int size, int rw, void *u);
-static uint64_t ing_cert_ms(const ASN1_TIME *at);
 
 
 void
@@ -34,8 +31,8 @@ ing_cert_read(json_t *secret, ing_cert_t *out)
 {
     char            *cert = ct_secret_get(secret, "tls.crt");
     char            *pem = ct_secret_get(secret, "tls.key");
-    EVP_PKEY        *key = pem != NULL ? ing_cert_key(pem) : NULL;
-    STACK_OF(X509)  *certs = cert != NULL ? ing_cert_chain(cert) : NULL;
+    EVP_PKEY        *key = tls_read_key(pem);
+    STACK_OF(X509)  *certs = tls_read_certs(cert, ING_CERT_CHAIN);
 
     memset(out, 0, sizeof(ing_cert_t));
 
@@ -135,8 +132,8 @@ ing_cert_make(STACK_OF(X509) *certs, EVP_PKEY *key, ing_cert_t *out)
         }
 
         strcpy(out->file + 64, ".pem");
-        out->from_ms = ing_cert_ms(X509_get0_notBefore(first));
-        out->until_ms = ing_cert_ms(X509_get0_notAfter(first));
+        out->from_ms = tls_read_ms(X509_get0_notBefore(first));
+        out->until_ms = tls_read_ms(X509_get0_notAfter(first));
         X509_up_ref(first);
         out->cert = first;
         rc = 0;
@@ -145,99 +142,4 @@ ing_cert_make(STACK_OF(X509) *certs, EVP_PKEY *key, ing_cert_t *out)
     BIO_free(bio);
 
     return rc;
-}
-
-
-/* All of it, or NULL: one that cannot be read is not left out. */
-
-static STACK_OF(X509) *
-ing_cert_chain(const char *pem)
-{
-    BIO             *in = BIO_new_mem_buf(pem, -1);
-    X509            *cert;
-    unsigned long    e;
-    STACK_OF(X509)  *certs = sk_X509_new_null();
-
-    if (in == NULL || certs == NULL) {
-        abort();
-    }
-
-    ERR_clear_error();
-
-    while ((cert = PEM_read_bio_X509(in, NULL, ing_cert_no_phrase, NULL))
-           != NULL)
-    {
-        if (sk_X509_push(certs, cert) == 0) {
-            abort();
-        }
-
-        if (sk_X509_num(certs) > ING_CERT_CHAIN) {
-            break;
-        }
-    }
-
-    e = ERR_peek_last_error();
-    BIO_free(in);
-
-    if (cert != NULL || sk_X509_num(certs) == 0
-        || ERR_GET_LIB(e) != ERR_LIB_PEM
-        || ERR_GET_REASON(e) != PEM_R_NO_START_LINE)
-    {
-        sk_X509_pop_free(certs, X509_free);
-        certs = NULL;
-    }
-
-    ERR_clear_error();
-
-    return certs;
-}
-
-
-static EVP_PKEY *
-ing_cert_key(const char *pem)
-{
-    BIO       *in = BIO_new_mem_buf(pem, -1);
-    EVP_PKEY  *key;
-
-    if (in == NULL) {
-        abort();
-    }
-
-    key = PEM_read_bio_PrivateKey(in, NULL, ing_cert_no_phrase, NULL);
-    BIO_free(in);
-    ERR_clear_error();
-
-    return key;
-}
-
-
-/* Or else OpenSSL asks the terminal for one, and waits. */
-
-static int
-ing_cert_no_phrase(char *buf, int size, int rw, void *u)
-{
-    (void) buf;
-    (void) size;
-    (void) rw;
-    (void) u;
-
-    return -1;
-}
-
-
-/* 0: before 1970, or no time */
-
-static uint64_t
-ing_cert_ms(const ASN1_TIME *at)
-{
-    time_t     t;
-    struct tm  tm;
-
-    if (ASN1_TIME_to_tm(at, &tm) != 1) {
-        return 0;
-    }
-
-    t = timegm(&tm);
-
-    return t > 0 ? (uint64_t) t * 1000 : 0;
 }

@@ -786,6 +786,34 @@ away(void)
 }
 
 
+/* Each failure in a row waits twice as long, up to half a minute, and nobody as
+ * long as his neighbours: an API server that is back is not run over. */
+
+static void
+delays(void)
+{
+    int       in = 1, differ = 0;
+    uint64_t  ms, last, most;
+    unsigned  i, n;
+
+    for (n = 1; n < 100; n++) {
+        most = n < 7 ? 500 << (n - 1) : 30000;
+        last = k8s_watch_delay(n, 0);
+
+        for (i = 0; i < 50; i++) {
+            ms = k8s_watch_delay(n, 0);
+            in &= ms >= most / 2 && ms <= most;
+            differ |= ms != last;
+        }
+    }
+
+    ok(in, "from a half to all of 0.5, 1, 2 ... 30 s");
+    ok(differ, "not always the same");
+    ok(k8s_watch_delay(1, 7) == 7000, "the server's word, when that is longer");
+    ok(k8s_watch_delay(1, 1000000) == 120000, "but not for ever");
+}
+
+
 int
 main(void)
 {
@@ -802,6 +830,7 @@ main(void)
     bad_events();
     broken();
     away();
+    delays();
 
     printf("1..%d\n", checks);
 

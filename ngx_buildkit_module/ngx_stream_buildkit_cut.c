@@ -275,8 +275,7 @@ ngx_stream_buildkit_cut_run(ngx_stream_buildkit_ctx_t *ctx)
     ngx_stream_buildkit_limit_give(s, ctx);
 
     if (rc != NGX_OK || ctx->cut->mute || c->error || c->close) {
-        c->ssl->no_wait_shutdown = 1;
-        ngx_stream_finalize_session(s, ctx->cut->status);
+        ngx_stream_buildkit_finalize(s, ctx->cut->status);
         return;
     }
 

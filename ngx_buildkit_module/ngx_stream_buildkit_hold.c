@@ -355,13 +355,9 @@ ngx_stream_buildkit_hold_end(ngx_stream_session_t *s,
         return;
     }
 
-    if (s->connection->ssl) {
-        s->connection->ssl->no_wait_shutdown = 1;
-    }
-
-    ngx_stream_finalize_session(s, rc == NGX_ERROR
-                                   ? NGX_STREAM_INTERNAL_SERVER_ERROR
-                                   : (ngx_uint_t) rc);
+    ngx_stream_buildkit_finalize(s, rc == NGX_ERROR
+                                    ? NGX_STREAM_INTERNAL_SERVER_ERROR
+                                    : (ngx_uint_t) rc);
 }
 
 

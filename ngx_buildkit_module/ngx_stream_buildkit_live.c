@@ -404,8 +404,7 @@ ngx_stream_buildkit_live_quiet(ngx_stream_session_t *s,
         ngx_stream_buildkit_live_done(ctx);
         (void) ngx_stream_buildkit_takeover(s, ctx);
 
-        s->connection->ssl->no_wait_shutdown = 1;
-        ngx_stream_finalize_session(s, NGX_STREAM_OK);
+        ngx_stream_buildkit_finalize(s, NGX_STREAM_OK);
 
         return NGX_DONE;
     }

@@ -337,6 +337,12 @@ ngx_int_t ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s);
 /* the session is over: the one place where everything of ours ends */
 ngx_int_t ngx_stream_buildkit_log_handler(ngx_stream_session_t *s);
 /*
+ * Ends a session, from outside of the phase handlers.  Nobody reads what its
+ * client said last: the core must not wait for the client's close_notify, and
+ * find that instead ("application data after close notify", a crit).
+ */
+void ngx_stream_buildkit_finalize(ngx_stream_session_t *s, ngx_uint_t rc);
+/*
  * Looks the allocation up and decides, as often as it is asked to.
  * NGX_OK: may be dialled, address and names are those of its worker.
  * NGX_AGAIN: has to wait; ctx->waits says for what; hold_may() allowed it.

@@ -147,8 +147,7 @@ ngx_stream_buildkit_reply_cut(ngx_stream_session_t *s,
     if (ctx->reply == NULL
         && ngx_stream_buildkit_reply_speak(s, ctx) != NGX_OK)
     {
-        s->connection->ssl->no_wait_shutdown = 1;
-        ngx_stream_finalize_session(s, ctx->cut->status);
+        ngx_stream_buildkit_finalize(s, ctx->cut->status);
         return;
     }
 
@@ -492,19 +491,13 @@ ngx_stream_buildkit_reply_drain(ngx_stream_buildkit_reply_t *r)
 static void
 ngx_stream_buildkit_reply_close(ngx_stream_buildkit_reply_t *r)
 {
-    ngx_connection_t  *c;
-
-    c = r->session->connection;
-
     /* the core's TLS shutdown may take its time: ours is over */
 
     if (r->timer.timer_set) {
         ngx_del_timer(&r->timer);
     }
 
-    c->ssl->no_wait_shutdown = 1;
-
-    ngx_stream_finalize_session(r->session, r->status);
+    ngx_stream_buildkit_finalize(r->session, r->status);
 }
 
 

@@ -269,7 +269,7 @@ ngx_stream_buildkit_retry_timer_handler(ngx_event_t *ev)
 
         (void) ngx_stream_buildkit_takeover(s, ctx);
 
-        ngx_stream_finalize_session(s, NGX_STREAM_OK);
+        ngx_stream_buildkit_finalize(s, NGX_STREAM_OK);
         return;
     }
 
@@ -340,7 +340,7 @@ ngx_stream_buildkit_retry_now(ngx_stream_session_t *s,
     ngx_stream_buildkit_ctx_t *ctx)
 {
     if (ngx_stream_buildkit_takeover(s, ctx) != NGX_OK) {
-        ngx_stream_finalize_session(s, NGX_STREAM_INTERNAL_SERVER_ERROR);
+        ngx_stream_buildkit_finalize(s, NGX_STREAM_INTERNAL_SERVER_ERROR);
         return;
     }
 

@@ -87,10 +87,18 @@ ngx_stream_buildkit_preread_handler(ngx_stream_session_t *s)
     }
 
     if (rc == NGX_AGAIN) {
-        return ngx_stream_buildkit_hold(s, ctx);
+        rc = ngx_stream_buildkit_hold(s, ctx);
     }
 
-    return (rc == NGX_OK) ? NGX_DECLINED : rc;
+    if (rc == NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    if (rc != NGX_DONE) {
+        c->ssl->no_wait_shutdown = 1;       /* as in finalize() */
+    }
+
+    return rc;
 }
 
 
@@ -132,6 +140,15 @@ ngx_stream_buildkit_log_handler(ngx_stream_session_t *s)
     ngx_stream_buildkit_report_close(s, ctx);
 
     return NGX_OK;
+}
+
+
+void
+ngx_stream_buildkit_finalize(ngx_stream_session_t *s, ngx_uint_t rc)
+{
+    s->connection->ssl->no_wait_shutdown = 1;
+
+    ngx_stream_finalize_session(s, rc);
 }
 
 

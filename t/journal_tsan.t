@@ -125,6 +125,7 @@ sub program {
 sub run {
     my ($program) = @_;
     local $ENV{TSAN_OPTIONS} = 'halt_on_error=1';
+    local $ENV{TMPDIR} = $dir;      # one that is stopped leaves its folder
     my $out = qx(setarch -R timeout 120 $program 2>&1);
     return ($?, $out);
 }

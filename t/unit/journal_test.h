@@ -307,7 +307,10 @@ until(const int *flag, int n)
 static void
 folder(void)
 {
-    (void) snprintf(dir, sizeof(dir), "/tmp/bk-journal-XXXXXX");
+    const char  *tmp = getenv("TMPDIR");
+
+    (void) snprintf(dir, sizeof(dir), "%s/bk-journal-XXXXXX",
+                    tmp != NULL ? tmp : "/tmp");
 
     if (mkdtemp(dir) == NULL) {
         perror("mkdtemp");

@@ -490,18 +490,34 @@ sub _umount {
 }
 
 
-# What runc keeps of a container whose buildkitd was killed.
+# What runc keeps of a container whose buildkitd was killed: its state, and,
+# when it was made but not begun yet, "runc init", which waits for ever.
 sub _forget_containers {
     my ($self) = @_;
 
     for my $file (glob '/run/runc/*/state.json') {
         open my $fh, '<', $file or next;    # another test's, gone by now
         local $/;
-        next if index(<$fh> // '', "\"$self->{dir}/") < 0;
+        my $state = <$fh> // '';
+        next if index($state, "\"$self->{dir}/") < 0;
+        my ($pid) = $state =~ /"init_process_pid":(\d+)/;
+        my ($start) = $state =~ /"init_process_start":(\d+)/;
+        kill KILL => $pid if $pid && $start && $start == _started($pid);
         system 'rm', '-rf', $file =~ s{/state\.json$}{}r;
     }
 
     return;
+}
+
+
+# When a process was started, in ticks since boot (proc(5)); 0: there is none.
+sub _started {
+    my ($pid) = @_;
+
+    open my $fh, '<', "/proc/$pid/stat" or return 0;
+    my (undef, $rest) = split /\) /, <$fh> // '', 2;
+
+    return (split ' ', $rest // '')[19] // 0;
 }
 
 

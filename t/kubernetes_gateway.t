@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use JSON ();
 use Test::Buildkit;
+use Test::Buildkit::Kube qw(good);
 use Time::HiRes qw(time);
 
 plan tests => 95;
@@ -34,20 +35,12 @@ $kube->wait('condition=Established', 'crd', '--all');
 
 # --- objects ---------------------------------------------------------------
 
-sub good {
-    my ($what, $answer) = @_;
-    die "$what: " . (ref $answer ? $answer->{message} : $answer) . "\n"
-        if !ref $answer || $answer->{kind} eq 'Status'
-            && $answer->{status} ne 'Success';
-    return $answer;
-}
-
 sub make {
     my ($kind, $path, $name, $body) = @_;
     $body->{metadata}{name} = $name;
-    my $made = good("make $name", $kube->api(POST => $path, { %$body,
+    my $made = good("make $name", sub { $kube->api(POST => $path, { %$body,
         apiVersion => $kind eq 'Pod' ? 'v1' : "$LABEL/v1alpha1",
-        kind => $kind }));
+        kind => $kind }) });
     return $made->{metadata}{uid};
 }
 
@@ -69,16 +62,16 @@ sub worker {
 sub edit {
     my ($name, $spec, $ns) = @_;
     $ns //= 'team';
-    return good("edit $name", $kube->api(PATCH =>
+    return good("edit $name", sub { $kube->api(PATCH =>
         "$API/namespaces/$ns/buildkitworkers/$name", { spec => $spec },
-        $MERGE));
+        $MERGE) });
 }
 
 sub phase {
     my ($name, $status) = @_;
-    return good("phase $name", $kube->api(PATCH =>
+    return good("phase $name", sub { $kube->api(PATCH =>
         "$API/namespaces/team/buildkitworkers/$name/status",
-        { status => $status }, $MERGE));
+        { status => $status }, $MERGE) });
 }
 
 # one of WORKER; finalizer => 1, metadata => {}, spec => {}
@@ -102,9 +95,9 @@ sub pod {
 
 sub status {
     my ($name, $status, $ns) = @_;
-    return good("status $name", $kube->api(PATCH => '/api/v1/namespaces/'
+    return good("status $name", sub { $kube->api(PATCH => '/api/v1/namespaces/'
         . ($ns // 'team') . "/pods/$name/status", { status => $status },
-        $MERGE));
+        $MERGE) });
 }
 
 sub up {
@@ -123,7 +116,7 @@ sub down {
 
 sub remove {
     my ($path) = @_;
-    return good("delete $path", $kube->api(DELETE => $path));
+    return good("delete $path", sub { $kube->api(DELETE => $path) });
 }
 
 sub remove_pod { remove("/api/v1/namespaces/team/pods/$_[0]") }
@@ -350,8 +343,9 @@ $t->wait_for(sub { time - $since{d} > 2.5 }, 10, 'it to be old');
 remove_pod('demo-1-b');
 sees(sub { a($tok{d}) }, qr/^draining demo-1 .*being deleted/, 'it is deleted');
 like(w('demo-1'), qr/^draining 10\.1\.0\.22:1234/, 'its builds go on');
-good('finalizer', $kube->api(PATCH => '/api/v1/namespaces/team/pods/demo-1-b',
-    { metadata => { finalizers => undef } }, $MERGE));
+good('finalizer', sub {
+    $kube->api(PATCH => '/api/v1/namespaces/team/pods/demo-1-b',
+    { metadata => { finalizers => undef } }, $MERGE) });
 sees(sub { a($tok{d}) }, qr/^failed demo-1 .*being deleted/, 'it is gone');
 like(w('demo-1'), qr/^stopped/, 'so its worker has no Pod');
 

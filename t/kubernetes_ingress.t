@@ -9,6 +9,7 @@ use lib "$FindBin::Bin/lib";
 use JSON ();
 use MIME::Base64 qw(encode_base64);
 use Test::Buildkit;
+use Test::Buildkit::Kube qw(good);
 
 plan tests => 74;
 
@@ -45,14 +46,6 @@ sees(sub { may(qw(get secrets -n team)) }, 'yes', 'those of who says so');
 is(join(' ', map { may($_, 'secrets', '-n', 'team') } qw(list watch)),
     'no no', 'one by one');
 
-sub good {
-    my ($what, $answer) = @_;
-    die "$what: " . (ref $answer ? $answer->{message} : $answer) . "\n"
-        if !ref $answer || ($answer->{kind} eq 'Status'
-            && $answer->{status} ne 'Success');
-    return $answer;
-}
-
 # a certificate, its chain and its key
 sub pair {
     my ($name, @args) = @_;
@@ -67,12 +60,12 @@ sub secret {
     my ($ns, $name, $cert, $key, $method, $type) = @_;
     my %body = (data => { 'tls.crt' => encode_base64($cert, ''),
         'tls.key' => encode_base64($key, '') });
-    return good("secret $name", $kube->api(PATCH =>
-        "/api/v1/namespaces/$ns/secrets/$name", \%body, $MERGE)) if $method;
-    return good("secret $name", $kube->api(POST =>
+    return good("secret $name", sub { $kube->api(PATCH =>
+        "/api/v1/namespaces/$ns/secrets/$name", \%body, $MERGE) }) if $method;
+    return good("secret $name", sub { $kube->api(POST =>
         "/api/v1/namespaces/$ns/secrets", { apiVersion => 'v1', kind =>
         'Secret', type => $type // 'kubernetes.io/tls', metadata => { name => $name },
-        %body }));
+        %body }) });
 }
 
 sub backend { return { service => { name => $_[0], port => { name =>
@@ -88,17 +81,17 @@ sub rule {
 sub ingress {
     my ($ns, $name, $rules, %spec) = @_;
     my $meta = delete $spec{metadata};
-    return good("ingress $name", $kube->api(POST =>
+    return good("ingress $name", sub { $kube->api(POST =>
         "$NET/namespaces/$ns/ingresses", { apiVersion =>
         'networking.k8s.io/v1', kind => 'Ingress', metadata => { name => $name,
         %{$meta // {}} }, spec => { $meta ? () : (ingressClassName =>
-        'buildkit'), rules => $rules, %spec } }));
+        'buildkit'), rules => $rules, %spec } }) });
 }
 
 sub remove {
     my ($ns, $name) = @_;
-    return good("remove $name", $kube->api(DELETE =>
-        "$NET/namespaces/$ns/ingresses/$name"));
+    return good("remove $name", sub { $kube->api(DELETE =>
+        "$NET/namespaces/$ns/ingresses/$name") });
 }
 
 # "POOL ARCH CERT|-" of a name
@@ -120,14 +113,15 @@ sub sees {
 sub events {
     my ($ns, $name) = @_;
     return join "\n", sort map { "$_->{reason}: $_->{message}" } grep {
-        $_->{involvedObject}{name} eq $name } @{good('events', $kube->api(GET
-        => "/api/v1/namespaces/$ns/events"))->{items}};
+        $_->{involvedObject}{name} eq $name } @{good('events', sub {
+            $kube->api(GET
+        => "/api/v1/namespaces/$ns/events") })->{items}};
 }
 
 sub addresses {
     my ($ns, $name) = @_;
-    my $o = good('ingress', $kube->api(GET =>
-        "$NET/namespaces/$ns/ingresses/$name"));
+    my $o = good('ingress', sub { $kube->api(GET =>
+        "$NET/namespaces/$ns/ingresses/$name") });
     return join ' ', map { $_->{ip} // $_->{hostname} }
         @{$o->{status}{loadBalancer}{ingress} // []};
 }
@@ -167,15 +161,17 @@ sub metric {
 
 my %tok = map { $_ => $t->token } qw(team other);
 for my $ns (qw(team other)) {
-    good('pool', $kube->api(POST => "$API/namespaces/$ns/buildkitpools", {
+    good('pool', sub {
+        $kube->api(POST => "$API/namespaces/$ns/buildkitpools", {
         apiVersion => 'buildkit.smrt-devops.net/v1alpha1', kind =>
-        'BuildKitPool', metadata => { name => 'demo' }, spec => {} }));
-    good('worker', $kube->api(POST => "$API/namespaces/$ns/buildkitworkers", {
+        'BuildKitPool', metadata => { name => 'demo' }, spec => {} }) });
+    good('worker', sub {
+        $kube->api(POST => "$API/namespaces/$ns/buildkitworkers", {
         apiVersion => 'buildkit.smrt-devops.net/v1alpha1', kind =>
         'BuildKitWorker', metadata => { name => 'demo-0' }, spec => {
         poolRef => { name => 'demo' }, allocation => { tokenHash =>
         $t->hash($tok{$ns}), id => $t->id($tok{$ns}), allocatedAt =>
-        '2027-01-01T00:00:00Z' } } }));
+        '2027-01-01T00:00:00Z' } } }) });
 }
 
 secret('team', 'demo-cert', pair('build.example.com', '--cn', 'first'));
@@ -312,10 +308,11 @@ sees(sub { metric('main', 'kubernetes_ingress_secrets') }, 6,
 for (['foreign', { mode => 'certManager', certManager => { issuerRef => {
     name => 'own' } } }], ['plain', { enabled => JSON::false }])
 {
-    good('pool', $kube->api(POST => "$API/namespaces/team/buildkitpools", {
+    good('pool', sub {
+        $kube->api(POST => "$API/namespaces/team/buildkitpools", {
         apiVersion => 'buildkit.smrt-devops.net/v1alpha1', kind =>
         'BuildKitPool', metadata => { name => $_->[0] }, spec => { tls =>
-        $_->[1] } }));
+        $_->[1] } }) });
 }
 # it is told of pools and of Ingress objects apart, and says at once what it
 # does not find
@@ -361,9 +358,10 @@ is(line('amd64.yet.example.com'), 'team/demo amd64 -', 'has the other one');
 
 sub service {
     my (@addresses) = @_;
-    good('service', $kube->api(PATCH => '/api/v1/namespaces/buildkit-system'
+    good('service', sub {
+        $kube->api(PATCH => '/api/v1/namespaces/buildkit-system'
         . '/services/buildkit-ingress/status', { status => { loadBalancer =>
-        { ingress => \@addresses } } }, $MERGE));
+        { ingress => \@addresses } } }, $MERGE) });
 }
 
 is(addresses('team', 'demo'), '', 'no address yet');
@@ -398,8 +396,9 @@ my $inode = (stat "$names/names")[1];
 my ($role) = $binding =~ /create rolebinding (\S+)/;
 $kube->must('-n', 'other', 'delete', 'rolebinding', $role);
 $t->wait_for(sub { may(qw(get secrets -n other)) eq 'no' }, 20, 'the role');
-good('ingress', $kube->api(PATCH => "$NET/namespaces/other/ingresses/shy",
-    { spec => { tls => [{ secretName => 'shy-2' }] } }, $MERGE));
+good('ingress', sub {
+    $kube->api(PATCH => "$NET/namespaces/other/ingresses/shy",
+    { spec => { tls => [{ secretName => 'shy-2' }] } }, $MERGE) });
 $host->restart;
 $t->wait_for(sub { metric('main', 'kubernetes_ingress_names') > 0 }, 20,
     'names are known');

@@ -10,6 +10,7 @@ use JSON ();
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Net::SSLeay;
 use Test::Buildkit;
+use Test::Buildkit::Kube qw(good);
 use Time::Piece;
 
 plan tests => 205;
@@ -56,14 +57,6 @@ $kube->wait('condition=Established', 'crd', '--all');
 
 # --- objects ---------------------------------------------------------------
 
-sub good {
-    my ($what, $answer) = @_;
-    die "$what: " . (ref $answer ? $answer->{message} : $answer) . "\n"
-        if !ref $answer || $answer->{kind} eq 'Status'
-            && $answer->{status} ne 'Success';
-    return $answer;
-}
-
 # "else/NAME": in the other namespace
 sub path {
     my ($kind, $name) = @_;
@@ -82,8 +75,8 @@ sub obj {
 sub make {
     my ($kind, $name, %body) = @_;
     my ($ns, $own) = $name =~ m!^(.+/)?(.*)!;
-    return good("make $name", $kube->api(POST => path($kind, $ns), {
-        %body, metadata => { name => $own, %{$body{metadata} // {}} } }));
+    return good("make $name", sub { $kube->api(POST => path($kind, $ns), {
+        %body, metadata => { name => $own, %{$body{metadata} // {}} } }) });
 }
 
 sub pool {
@@ -95,8 +88,8 @@ sub pool {
 
 sub patch {
     my ($kind, $name, $body, $sub) = @_;
-    return good("patch $name", $kube->api(PATCH => path($kind, $name)
-        . ($sub ? "/$sub" : ''), $body, $MERGE));
+    return good("patch $name", sub { $kube->api(PATCH => path($kind, $name)
+        . ($sub ? "/$sub" : ''), $body, $MERGE) });
 }
 
 sub spec { patch(pool => $_[0], { spec => $_[1] }) }
@@ -109,7 +102,11 @@ sub nudge {
     return;
 }
 
-sub remove { good("delete $_[1]", $kube->api(DELETE => path(@_))) }
+sub remove {
+    my (@which) = @_;
+    return good("delete $which[1]", sub {
+        $kube->api(DELETE => path(@which)) });
+}
 
 # {tls.crt => ..., ...}
 sub secret {

@@ -13,6 +13,7 @@ use IO::Select;
 use JSON ();
 use MIME::Base64 qw(encode_base64);
 use Test::Buildkit;
+use Test::Buildkit::Kube qw(good);
 use Time::HiRes qw(time);
 
 plan tests => 105;
@@ -37,21 +38,13 @@ my $config = $kube->account_kubeconfig('buildkit-system',
 
 # --- helpers ----------------------------------------------------------------
 
-sub good {
-    my ($what, $answer) = @_;
-    die "$what: " . (ref $answer ? $answer->{message} : $answer) . "\n"
-        if !ref $answer || $answer->{kind} eq 'Status'
-            && $answer->{status} ne 'Success';
-    return $answer;
-}
-
 sub pool {
     my ($name, $max) = @_;
-    return good("pool $name", $kube->api(POST => "$API/buildkitpools", {
+    return good("pool $name", sub { $kube->api(POST => "$API/buildkitpools", {
         apiVersion => "$G/v1alpha1", kind => 'BuildKitPool',
         metadata => { name => $name }, spec => {
             gateway => { enabled => JSON::false },
-            scaling => { min => 0, max => $max } } }));
+            scaling => { min => 0, max => $max } } }) });
 }
 
 # the object, or undef
@@ -69,14 +62,14 @@ sub names {
 
 sub edit {
     my ($name, $patch) = @_;
-    return good("edit $name", $kube->api(PATCH =>
-        "$API/buildkitworkers/$name", $patch, $MERGE));
+    return good("edit $name", sub { $kube->api(PATCH =>
+        "$API/buildkitworkers/$name", $patch, $MERGE) });
 }
 
 sub remove {
     my ($name) = @_;
-    return good("delete $name",
-        $kube->api(DELETE => "$API/buildkitworkers/$name"));
+    return good("delete $name", sub {
+        $kube->api(DELETE => "$API/buildkitworkers/$name") });
 }
 
 # what of it is over: "STATE REASON"
@@ -93,9 +86,10 @@ sub up {
     $t->wait_for(sub { $kube->api(GET => $path)->{kind} eq 'Pod' }, 30,
         "Pod $name");
     my $ip = '10.9.0.' . ++$address;
-    good("status of $name", $kube->api(PATCH => "$path/status", { status => {
+    good("status of $name", sub {
+        $kube->api(PATCH => "$path/status", { status => {
         phase => 'Running', podIP => $ip, podIPs => [{ ip => $ip }],
-        conditions => [{ type => 'Ready', status => 'True' }] } }, $MERGE));
+        conditions => [{ type => 'Ready', status => 'True' }] } }, $MERGE) });
     return;
 }
 
@@ -309,11 +303,11 @@ sees(sub { ended($v, $g) }, qr/^expired/, 'it expires on its worker');
 pool('mine', 1);
 my $token = $t->token;
 $tokens{$token} = 0;
-good('foreign', $kube->api(POST => "$API/buildkitworkers", {
+good('foreign', sub { $kube->api(POST => "$API/buildkitworkers", {
     apiVersion => "$G/v1alpha1", kind => 'BuildKitWorker',
     metadata => { name => 'mine-0' }, spec => { poolRef => { name => 'mine' },
         allocation => { token => $token, allocatedAt =>
-            '2026-01-01T00:00:00Z' } } }));
+            '2026-01-01T00:00:00Z' } } }) });
 sees(sub { $_ = allocate_($one, poolName => 'mine')->{json};
     release($one, $_) if $_->{token};
     join ' ', $_->{state} // $_->{reason} }, qr/^(NoWorker|WorkerFailed)/,
@@ -328,18 +322,18 @@ is(spec('mine-0')->{ended}[0]{tokenHash}, $t->hash($token), '... as such');
 
 # as a webhook or a quota has it; 0 is the one that is taken first
 my $POLICIES = '/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic';
-good('policy', $kube->api(POST => "${POLICIES}ies", {
+good('policy', sub { $kube->api(POST => "${POLICIES}ies", {
     apiVersion => 'admissionregistration.k8s.io/v1',
     kind => 'ValidatingAdmissionPolicy', metadata => { name => 'picky' },
     spec => { matchConstraints => { resourceRules => [{ apiGroups => [$G],
         apiVersions => ['*'], operations => ['CREATE'],
         resources => ['buildkitworkers'] }] }, validations => [{
         expression => "object.metadata.name != 'picky-0'",
-        message => 'not this one' }] } }));
-good('binding', $kube->api(POST => "${POLICIES}ybindings", {
+        message => 'not this one' }] } }) });
+good('binding', sub { $kube->api(POST => "${POLICIES}ybindings", {
     apiVersion => 'admissionregistration.k8s.io/v1',
     kind => 'ValidatingAdmissionPolicyBinding', metadata => { name => 'picky' },
-    spec => { policyName => 'picky', validationActions => ['Deny'] } }));
+    spec => { policyName => 'picky', validationActions => ['Deny'] } }) });
 sees(sub { my $r = $kube->api(POST => "$API/buildkitworkers?dryRun=All", {
     apiVersion => "$G/v1alpha1", kind => 'BuildKitWorker', metadata => {
         name => 'picky-0' }, spec => { poolRef => { name => 'picky' } } });
@@ -356,11 +350,11 @@ release($one, $p);
 # --- an object that says otherwise ---------------------------------------------
 
 pool('odd', 2);
-good('odd', $kube->api(POST => "$API/buildkitworkers", {
+good('odd', sub { $kube->api(POST => "$API/buildkitworkers", {
     apiVersion => "$G/v1alpha1", kind => 'BuildKitWorker',
     metadata => { name => 'odd-0' }, spec => { poolRef => { name => 'odd' },
         trust => 'untrusted', ended => [{ tokenHash => 'a' x 64, state =>
-            'released', at => '2036-01-01T00:00:00Z' }] } }));
+            'released', at => '2036-01-01T00:00:00Z' }] } }) });
 my %odd;
 sees(sub {
     my $r = allocate_($one, poolName => 'odd', wait => '5s')->{json};

@@ -12,6 +12,7 @@ use IO::Socket::UNIX;
 use JSON ();
 use POSIX qw(strftime);
 use Test::Buildkit;
+use Test::Buildkit::Kube qw(good);
 use Time::HiRes qw(time);
 
 plan tests => 175;
@@ -51,27 +52,19 @@ sub api {
         ? { 'Content-Type' => $type } : {})->{json};
 }
 
-sub good {
-    my ($what, $answer) = @_;
-    die "$what: " . (ref $answer ? $answer->{message} : $answer) . "\n"
-        if !ref $answer || $answer->{kind} eq 'Status'
-            && $answer->{status} ne 'Success';
-    return $answer;
-}
-
 # pool(NAME, scaling => {}, more of the spec)
 sub pool {
     my ($name, %spec) = @_;
-    return good("pool $name", api(POST => "$API/buildkitpools", {
+    return good("pool $name", sub { api(POST => "$API/buildkitpools", {
         apiVersion => "$G/v1alpha1", kind => 'BuildKitPool',
         metadata => { name => $name },
-        spec => { gateway => { poolRef => { name => 'front' } }, %spec } }));
+        spec => { gateway => { poolRef => { name => 'front' } }, %spec } }) });
 }
 
 sub edit {
     my ($name, %spec) = @_;
-    return good("edit $name", api(PATCH =>
-        "$API/buildkitpools/$name", { spec => \%spec }, $MERGE));
+    return good("edit $name", sub { api(PATCH =>
+        "$API/buildkitpools/$name", { spec => \%spec }, $MERGE) });
 }
 
 sub path {
@@ -91,7 +84,7 @@ sub object {
 
 sub remove {
     my ($kind, $name) = @_;
-    return good("delete $name", api(DELETE => path($kind) . "/$name"));
+    return good("delete $name", sub { api(DELETE => path($kind) . "/$name") });
 }
 
 # its Pod, when it is there
@@ -107,9 +100,9 @@ sub pod {
 
 sub status {
     my ($name, $status) = @_;
-    return good("status of $name", api(PATCH =>
+    return good("status of $name", sub { api(PATCH =>
         "/api/v1/namespaces/team/pods/$name/status", { status => $status },
-        $MERGE));
+        $MERGE) });
 }
 
 # as a kubelet does it, on a node where the scheduler finds no room
@@ -117,10 +110,10 @@ sub up {
     my ($name, $ip) = @_;
     $ip{$name} = $ip //= '10.9.0.' . ++$address;
     if (!pod($name)->{spec}{nodeName}) {
-        good("bind $name", api(POST =>
+        good("bind $name", sub { api(POST =>
             "/api/v1/namespaces/team/pods/$name/binding", { apiVersion => 'v1',
             kind => 'Binding', metadata => { name => $name }, target => {
-            kind => 'Node', name => 'node' } }));
+            kind => 'Node', name => 'node' } }) });
     }
     return status($name, { phase => 'Running', podIP => $ip,
         podIPs => [{ ip => $ip }], conditions => [
@@ -151,9 +144,9 @@ sub kubelet {
 # A Pod that is there to be seen although it is deleted.
 sub keep {
     my ($name, @finalizers) = @_;
-    return good("keep $name", api(PATCH =>
+    return good("keep $name", sub { api(PATCH =>
         "/api/v1/namespaces/team/pods/$name",
-        { metadata => { finalizers => \@finalizers } }, $MERGE));
+        { metadata => { finalizers => \@finalizers } }, $MERGE) });
 }
 
 sub ended {
@@ -277,8 +270,9 @@ END
 # Killed, and begun again; how long its Lease lasts is not waited for here.
 sub again {
     $t->stop($host->{proc}, 'KILL');
-    good('delete the Lease', api(DELETE => '/apis/coordination.k8s.io/v1/'
-        . 'namespaces/buildkit-system/leases/buildkit-controller'));
+    good('delete the Lease', sub {
+        api(DELETE => '/apis/coordination.k8s.io/v1/'
+        . 'namespaces/buildkit-system/leases/buildkit-controller') });
     return $host->restart;
 }
 
@@ -415,8 +409,8 @@ is($kube->must('-n', 'team', 'get', 'pods', '-l', "$G/worker=$name", '-o',
 # without the label the watch says that it is gone: who is on it stays (below,
 # where the controller has seen that and more)
 for my $purpose (undef, 'worker') {
-    good('label', api(PATCH => path('pod') . "/$name", { metadata =>
-        { labels => { "$G/purpose" => $purpose } } }, $MERGE));
+    good('label', sub { api(PATCH => path('pod') . "/$name", { metadata =>
+        { labels => { "$G/purpose" => $purpose } } }, $MERGE) });
 }
 
 $was = pod($name)->{metadata}{uid};
@@ -615,9 +609,9 @@ is(there(claim => 'cache-warm-0'), 'there', 'its cache stays');
 for my $o (['warm-x', { name => 'warm' }], ['warm-0', { name => 'warm',
     namespace => 'other' }])
 {
-    good("make $o->[0]", api(POST => "$API/buildkitworkers", {
+    good("make $o->[0]", sub { api(POST => "$API/buildkitworkers", {
         apiVersion => "$G/v1alpha1", kind => 'BuildKitWorker',
-        metadata => { name => $o->[0] }, spec => { poolRef => $o->[1] } }));
+        metadata => { name => $o->[0] }, spec => { poolRef => $o->[1] } }) });
 }
 sees(sub { condition('warm-x', 'Accepted') }, qr/^False NotAWorker: .*warm-0/,
     'a BuildKitWorker that is no slot');
@@ -628,10 +622,10 @@ like(w('warm-0'), qr/^failed .*another namespace/, 'is in the way there');
 remove(worker => 'warm-0');
 sees(sub { w('warm-0') }, qr{^stopped}, 'until it is gone');
 
-good('make demo-2', api(POST => "$API/buildkitworkers", {
+good('make demo-2', sub { api(POST => "$API/buildkitworkers", {
     apiVersion => "$G/v1alpha1", kind => 'BuildKitWorker', metadata => {
         name => 'demo-2' }, spec => { poolRef => { name => 'demo' },
-        drained => { reason => 'disk' } } }));
+        drained => { reason => 'disk' } } }) });
 sees(sub { object(worker => 'demo-2')->{metadata}{ownerReferences}[0]{uid}
     // '' }, object(pool => 'demo')->{metadata}{uid},
     'a slot of nobody\'s goes with the pool from now on');
@@ -667,8 +661,8 @@ sees(sub { w('warm-0') }, qr/^starting/, 'it is gone');
 
 sub lie {
     my ($name, %status) = @_;
-    return good("status of $name", api(PATCH =>
-        path('worker') . "/$name/status", { status => \%status }, $MERGE));
+    return good("status of $name", sub { api(PATCH =>
+        path('worker') . "/$name/status", { status => \%status }, $MERGE) });
 }
 
 pool('lied', scaling => { min => 1, max => 1 });
@@ -775,9 +769,10 @@ sees(sub { there(pod => 'few-0') }, 'gone', 'drained, it does not idle');
 pool('else', scaling => { min => 1, max => 1 });
 up('else-0');
 sees(sub { said('else-0') }, 'Idle', 'a free one');
-good('give it away', api(PATCH => "$API/buildkitworkers/else-0", { spec => {
+good('give it away', sub {
+    api(PATCH => "$API/buildkitworkers/else-0", { spec => {
     allocation => { token => 'T' x 86, jobId => 'j', allocatedAt =>
-        '2027-01-01T00:00:00Z' } } }, $MERGE));
+        '2027-01-01T00:00:00Z' } } }, $MERGE) });
 sees(sub { w('else-0') }, qr/^draining \S+ an allocation that is not of this/,
     'another controller\'s allocation: nobody new');
 is(allocate('else')->{state}, 'queued', 'whoever comes waits');

@@ -17,6 +17,7 @@ use IO::Select;
 use JSON ();
 use POSIX qw(strftime);
 use Test::Buildkit;
+use Test::Buildkit::Kube qw(good);
 use Test::Buildkit::Net;
 use Time::HiRes qw(sleep time);
 
@@ -54,20 +55,12 @@ sub said {
 
 # --- objects ------------------------------------------------------------
 
-sub good {
-    my ($what, $answer) = @_;
-    die "$what: " . (ref $answer ? $answer->{message} : $answer) . "\n"
-        if !ref $answer || $answer->{kind} eq 'Status'
-            && $answer->{status} ne 'Success';
-    return $answer;
-}
-
 sub make {
     my ($kind, $path, $name, $body) = @_;
-    return good("make $name", $kube->api(POST => $path, { %$body,
+    return good("make $name", sub { $kube->api(POST => $path, { %$body,
         metadata => { name => $name, %{$body->{metadata} // {}} },
         apiVersion => $kind eq 'Pod' ? 'v1' : "$LABEL/v1alpha1",
-        kind => $kind }))->{metadata}{uid};
+        kind => $kind }) })->{metadata}{uid};
 }
 
 # worker(NAME, ADDRESS, TOKEN[, ENDS]): with its Pod, which is ready
@@ -85,10 +78,10 @@ sub worker {
             JSON::true }] },
         spec => { automountServiceAccountToken => JSON::false,
             containers => [{ name => 'buildkitd', image => 'none' }] } });
-    good("status $name", $kube->api(PATCH =>
+    good("status $name", sub { $kube->api(PATCH =>
         "/api/v1/namespaces/team/pods/$name/status", { status => {
         phase => 'Running', podIP => $ip, podIPs => [{ ip => $ip }],
-        conditions => [{ type => 'Ready', status => 'True' }] } }, $MERGE));
+        conditions => [{ type => 'Ready', status => 'True' }] } }, $MERGE) });
     return;
 }
 
@@ -96,9 +89,10 @@ sub stamp { return strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $_[0]) }
 
 # what the kubelet would write, and does not while there is no API server
 sub renew {
-    my $answer = good('token', $kube->api(POST => '/api/v1/namespaces/team/'
+    my $answer = good('token', sub {
+        $kube->api(POST => '/api/v1/namespaces/team/'
         . 'serviceaccounts/buildkit-gateway/token', { spec => {
-        expirationSeconds => $EXPIRY } }));
+        expirationSeconds => $EXPIRY } }) });
     return $t->write('token', $answer->{status}{token});
 }
 

@@ -13,8 +13,12 @@ package Test::Buildkit::Kube;
 use strict;
 use warnings;
 
+use Exporter qw(import);
 use File::Path qw(make_path);
 use JSON ();
+use Time::HiRes qw(sleep time);
+
+our @EXPORT_OK = qw(good);
 
 
 # name: of the folder in the test's (kube); apiserver: more options of
@@ -157,6 +161,26 @@ sub api {
     die "$method $path: $r->{err}" if $r->{rc} != 0;
 
     return eval { JSON->new->decode($r->{out}) } // $r->{out};
+}
+
+
+# good(WHAT, sub { api ... }): what the API server answers; dies when it did not
+# do it.  What it cannot do just now - its etcd is slow, somebody else wrote the
+# object meanwhile - is asked for again.
+sub good {
+    my ($what, $ask) = @_;
+
+    my $deadline = time + $Test::Buildkit::PATIENCE;
+    while (1) {
+        my $answer = $ask->();
+        die "$what: $answer\n" if !ref $answer;
+        return $answer if $answer->{kind} ne 'Status'
+            || $answer->{status} eq 'Success';
+        my ($code, $reason) = ($answer->{code} // 0, $answer->{reason} // '');
+        die "$what: $answer->{message}\n" if time > $deadline
+            || ($code !~ /^(?:429|50[034])$/ && $reason ne 'Conflict');
+        sleep 0.2;
+    }
 }
 
 

@@ -314,11 +314,6 @@ for (['foreign', { mode => 'certManager', certManager => { issuerRef => {
         'BuildKitPool', metadata => { name => $_->[0] }, spec => { tls =>
         $_->[1] } }) });
 }
-# it is told of pools and of Ingress objects apart, and says at once what it
-# does not find
-$t->wait_for(sub { 2 == grep { $_->{name} =~ m{^team/(?:foreign|plain)\z} }
-    @{$host->request(GET => '/api/v1/pools')->{json} // []} }, 30,
-    'the pools to be known');
 ingress('team', 'pools', [map { rule("$_.example.com", $_) } qw(foreign plain
     nobody)]);
 sees(sub { events('team', 'pools') }, qr/^NoPool: nobody\.\S+ [^\n]+\nOtherIssuer: foreign\.\S+ is not served: [^\n]+\nTLSDisabled: plain\.[^\n]+$/,

@@ -211,6 +211,7 @@ struct ing_s {
     char               trouble[256];    /* as it was logged */
 
     /* ing_say.c */
+    bk_timer_t        *say;     /* what is so for a moment now */
     uint64_t          *refusals;
     size_t             bad;     /* objects with something wrong */
     uint64_t           log_ms;

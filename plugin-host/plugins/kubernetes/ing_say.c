@@ -4,6 +4,9 @@
  *
  * An Event has the name of what it says, so that it is there once, whoever
  * says it how often.
+ *
+ * Nothing is said that is over in a moment: of objects that are made together
+ * those of one kind may be seen before those of another.
  */
 
 #include <stdio.h>
@@ -14,6 +17,7 @@
 #include "ing.h"
 
 
+#define ING_MOMENT_MS   1000
 #define ING_LOG_MS      60000
 #define ING_LOG_MAX     50
 #define ING_EVENTS      16              /* under way at once */
@@ -28,7 +32,9 @@ struct ing_said_s {
     UT_hash_handle   hh;
     ing_obj_t       *obj;
     k8s_req_t       *req;
+    uint64_t         since_ms;          /* monotonic */
     uint64_t         again_ms;          /* monotonic: not before */
+    int              said;              /* in the log */
     int              told;              /* the Event is there */
     int              so;                /* and it is so still */
     char             reason[48];
@@ -53,7 +59,9 @@ static const char *const  ing_reasons[] = {
 
 static void ing_say_all(ing_obj_t *o, const ing_faults_t *f);
 static void ing_say_one(ing_obj_t *o, const bk_err_t *err);
-static void ing_say_log(ing_obj_t *o, const bk_err_t *err);
+static void ing_say_turn(void *data);
+static void ing_say_due(ing_said_t *s);
+static void ing_say_log(ing_said_t *s);
 static void ing_say_event(ing_said_t *s);
 static int ing_say_pay(ing_t *ing);
 static json_t *ing_say_body(ing_said_t *s);
@@ -70,6 +78,8 @@ ing_say_init(ing_t *ing)
     if (ing->refusals == NULL) {
         abort();
     }
+
+    ing->say = ing->host->timer_new(ing->host, ing_say_turn, ing);
 }
 
 
@@ -96,10 +106,45 @@ ing_say(ing_t *ing)
                 ing_say_drop(s);
 
             } else {
-                ing_say_event(s);
+                ing_say_due(s);
             }
         }
     }
+}
+
+
+static void
+ing_say_turn(void *data)
+{
+    ing_obj_t   *o;
+    ing_said_t  *s;
+    ing_t       *ing = data;
+
+    for (o = ing->objs; o != NULL; o = o->hh.next) {
+        for (s = o->said; s != NULL; s = s->hh.next) {
+            ing_say_due(s);
+        }
+    }
+}
+
+
+static void
+ing_say_due(ing_said_t *s)
+{
+    ing_t     *ing = s->obj->ing;
+    uint64_t   now = ing->host->monotonic_ms(ing->host);
+
+    if (now - s->since_ms < ING_MOMENT_MS) {
+        ing->host->timer_set(ing->say, ING_MOMENT_MS);
+        return;
+    }
+
+    if (!s->said) {
+        s->said = 1;
+        ing_say_log(s);
+    }
+
+    ing_say_event(s);
 }
 
 
@@ -136,8 +181,8 @@ ing_say_one(ing_obj_t *o, const bk_err_t *err)
         strcpy(s->reason, err->reason);
         s->text = gw_strdup(err->text);
         s->obj = o;
+        s->since_ms = o->ing->host->monotonic_ms(o->ing->host);
         HASH_ADD_STR(o->said, key, s);
-        ing_say_log(o, err);
     }
 
     s->so = 1;
@@ -146,14 +191,14 @@ ing_say_one(ing_obj_t *o, const bk_err_t *err)
 
 
 static void
-ing_say_log(ing_obj_t *o, const bk_err_t *err)
+ing_say_log(ing_said_t *s)
 {
     size_t     i;
-    ing_t     *ing = o->ing;
+    ing_t     *ing = s->obj->ing;
     uint64_t   now = ing->host->monotonic_ms(ing->host);
 
     for (i = 0; i < ING_REASONS - 1; i++) {
-        if (strcmp(ing_reasons[i], err->reason) == 0) {
+        if (strcmp(ing_reasons[i], s->reason) == 0) {
             break;
         }
     }
@@ -166,8 +211,8 @@ ing_say_log(ing_obj_t *o, const bk_err_t *err)
     }
 
     if (ing->logged++ < ING_LOG_MAX) {
-        ing->host->log(ing->host, BK_LOG_WARN, "Ingress %s: %s (%s)", o->key,
-                       err->text, err->reason);
+        ing->host->log(ing->host, BK_LOG_WARN, "Ingress %s: %s (%s)",
+                       s->obj->key, s->text, s->reason);
     }
 }
 
@@ -181,7 +226,7 @@ ing_say_again(ing_t *ing)
     for (o = ing->objs; o != NULL; o = o->hh.next) {
         for (s = o->said; s != NULL; s = s->hh.next) {
             s->again_ms = 0;
-            ing_say_event(s);
+            ing_say_due(s);
         }
     }
 }
@@ -343,6 +388,7 @@ ing_say_forget(ing_obj_t *o)
 void
 ing_say_free(ing_t *ing)
 {
+    ing->host->timer_free(&ing->say);
     free(ing->refusals);
 }
 

@@ -39,7 +39,7 @@ my @bad = (
     [['--worker-tls', '/' . 'a' x 256], qr/cannot be that/],
 );
 
-plan tests => 2 * @bad + 41;
+plan tests => 2 * @bad + 44;
 
 my $t = Test::Buildkit->new;
 my $program = $t->build . '/buildkit-gateway';
@@ -152,6 +152,28 @@ is($entry->{status}, 1, 'no such configuration: it ends');
 $t->allow_log(qr/none\.conf/);
 is($t->run({ env => { BUILDKIT_GATEWAY_CONF => 'nginx.conf' } }, $program)
     ->{rc}, 2, 'a path that is not absolute');
+
+# one that takes its time, told to read its configuration again meanwhile
+my $slow = $t->dir . '/slow';
+mkdir $slow or die "$slow: $!";
+# (a shell would let the signals in)
+$t->write('slow/nginx', "#!$^X\nopen my \$fh, '>', '$slow/began';\n"
+    . "select undef, undef, undef, 0.1 until -e '$slow/go';\n"
+    . "exec '$nginx', \@ARGV;\n");
+chmod 0755, "$slow/nginx" or die "$slow/nginx: $!";
+$entry = $t->start('entry-slow', { env => { %env, PATH => "$slow:$env{PATH}",
+    BUILDKIT_GATEWAY_CONF => "$etc/nginx.conf" } }, $program);
+$t->wait_for(sub { -e "$slow/began" }, 15, 'nginx to begin');
+my ($starting) = $t->children($entry->{pid});
+kill HUP => $entry->{pid};
+my $pending = sub { ($t->read("/proc/$starting/status") // '')
+    =~ /^ShdPnd:\s*([0-9a-f]+)$/m ? hex($1) & 1 : 'ended' };
+is($t->wait_for($pending, 15, 'the signal'), 1, 'HUP while nginx starts: waits');
+$t->write('slow/go', '');
+ok($t->wait_for(sub { served('gw') eq 'second' }, 30, 'nginx'), 'it comes up');
+kill TERM => $entry->{pid};
+$t->wait_for(sub { !$t->alive($entry) }, 15, 'the end');
+is($entry->{status}, 0, 'and ends well');
 
 # --- with arguments: plugin-host and nginx ---------------------------------
 

@@ -55,7 +55,7 @@ typedef struct {
 
 
 static int entry_prepare(entry_t *e, int argc, char **argv);
-static pid_t entry_spawn(char *const *argv);
+static pid_t entry_spawn(char *const *argv, const sigset_t *blocked);
 static void entry_host_start(entry_t *e);
 static int entry_host_wait(entry_t *e);
 static int entry_nginx_start(entry_t *e);
@@ -210,11 +210,12 @@ entry_prepare(entry_t *e, int argc, char **argv)
 }
 
 
+/* blocked: the signals that it finds when it is ready for them */
+
 static pid_t
-entry_spawn(char *const *argv)
+entry_spawn(char *const *argv, const sigset_t *blocked)
 {
-    pid_t     pid;
-    sigset_t  none;
+    pid_t  pid;
 
     pid = fork();
 
@@ -230,8 +231,7 @@ entry_spawn(char *const *argv)
     /* our end is theirs; in a container the kernel sees to that */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
 
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    sigprocmask(SIG_SETMASK, blocked, NULL);
 
     execvp(argv[0], argv);
 
@@ -243,10 +243,12 @@ entry_spawn(char *const *argv)
 static void
 entry_host_start(entry_t *e)
 {
+    sigset_t     none;
     char *const  argv[] = { "buildkit-plugin-host", "-c", e->host_conf,
                             NULL };
 
-    e->host = entry_spawn(argv);
+    sigemptyset(&none);
+    e->host = entry_spawn(argv, &none);
     e->host_began = entry_now();
     e->host_at = e->host_began + 1000;
 }
@@ -305,7 +307,11 @@ entry_nginx_start(entry_t *e)
 
     e->used = entry_seen(e->folders, e->nfolders);
     e->seen = e->used;
-    e->nginx = entry_spawn(argv);
+
+    /* nginx's master lets them in (sigsuspend(2)) when its workers run: a HUP
+     * for files that change meanwhile must not end it */
+
+    e->nginx = entry_spawn(argv, &e->signals);
 
     return e->nginx ? 0 : -1;
 }

@@ -1,5 +1,8 @@
 /* The allocator's journal as its callers see it.  Prints TAP. */
 
+#include <pthread.h>
+#include <sqlite3.h>
+
 #include "journal_test.h"
 
 
@@ -356,6 +359,44 @@ test_close(void)
 }
 
 
+static void *
+let_go(void *data)
+{
+    const struct timespec  ts = { 0, 300000000 };
+
+    (void) nanosleep(&ts, NULL);
+    (void) sqlite3_close(data);
+
+    return NULL;
+}
+
+
+/* for a moment, as it is read or copied */
+
+static void
+test_other(void)
+{
+    char        path[128];
+    sqlite3    *db;
+    pthread_t   thread;
+
+    (void) snprintf(path, sizeof(path), "%s/journal.db", dir);
+
+    ok(sqlite3_open(path, &db) == SQLITE_OK
+       && sqlite3_exec(db, "PRAGMA locking_mode = EXCLUSIVE;"
+                           "BEGIN EXCLUSIVE; PRAGMA user_version", NULL, NULL,
+                       NULL)
+          == SQLITE_OK
+       && pthread_create(&thread, NULL, let_go, db) == 0,
+       "another program has it");
+
+    j = opened();
+    ok(j != NULL && found(30000) != NULL, "and is waited for");
+    (void) pthread_join(thread, NULL);
+    bk_journal_close(&j);
+}
+
+
 int
 main(void)
 {
@@ -374,6 +415,7 @@ main(void)
     test_bounded();
     test_prune();
     test_close();
+    test_other();
 
     host_end();
     folder_remove();

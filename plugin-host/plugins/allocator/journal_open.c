@@ -270,9 +270,13 @@ bk_journal_open_writer(bk_sqlite_t *j, bk_err_t *err)
 {
     int  version;
 
-    if (bk_journal_connect(j->path, &j->db, err) != 0
-        || bk_journal_check(j->db, j->path, &version, err) != 0)
-    {
+    if (bk_journal_connect(j->path, &j->db, err) != 0) {
+        return -1;
+    }
+
+    (void) sqlite3_busy_timeout(j->db, BK_JOURNAL_BUSY_MS);
+
+    if (bk_journal_check(j->db, j->path, &version, err) != 0) {
         return -1;
     }
 
@@ -306,8 +310,6 @@ bk_journal_open_writer(bk_sqlite_t *j, bk_err_t *err)
     {
         return bk_journal_trouble(err, j->db, j->path, "used");
     }
-
-    (void) sqlite3_busy_timeout(j->db, BK_JOURNAL_BUSY_MS);
 
     return 0;
 }
